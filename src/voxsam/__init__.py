@@ -1,0 +1,1 @@
+"""Promptable 3D medical segmentation."""

@@ -1,0 +1,1 @@
+"""Promptable models: cards, weights, and the networks behind them; the only folder that imports torch."""
