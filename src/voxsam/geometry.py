@@ -86,11 +86,11 @@ class Geometry:
         if affine.shape != (4, 4):
             raise GeometryError(f"affine must be (4, 4), got {affine.shape}")
         if not np.isfinite(affine).all():
-            raise GeometryError(f"affine must be finite, got\n{affine}")
+            raise GeometryError(f"affine must be finite, got {_on_one_line(affine)}")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError(f"the last row of an affine must be 0 0 0 1, got {affine[3]}")
         if np.linalg.matrix_rank(affine[:3, :3]) < 3:  # not det == 0: micro-CT voxels are 1e-9 mm3
-            raise GeometryError(f"affine is singular, so voxels have no volume:\n{affine}")
+            raise GeometryError(f"affine is singular, so voxels have no volume: {_on_one_line(affine)}")
         affine.flags.writeable = False
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -176,7 +176,7 @@ class Geometry:
             RAS millimetres.
         """
         points = np.asarray(points_zyx, dtype=np.float64)
-        return points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return np.asarray(points @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def to_voxel(self, points_ras: npt.ArrayLike) -> FloatArray:
         """Map world millimetres (N, 3), RAS, to voxel positions (N, 3), zyx.
@@ -187,7 +187,7 @@ class Geometry:
         array([[1., 1., 2.]])
         """
         points = np.asarray(points_ras, dtype=np.float64) - self.affine[:3, 3]
-        return np.linalg.solve(self.affine[:3, :3], points.T).T
+        return np.asarray(np.linalg.solve(self.affine[:3, :3], points.T).T, dtype=np.float64)
 
     def contains(self, points_zyx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Say for each voxel position (N, 3) whether it lies within the grid, voxel edges included."""
@@ -243,3 +243,7 @@ class Geometry:
 
 def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(round(value, 4) for value in values)
+
+
+def _on_one_line(affine: FloatArray) -> str:
+    return "[" + "; ".join(" ".join(f"{value:g}" for value in row) for row in affine) + "]"

@@ -148,6 +148,8 @@ def _frozen(array: npt.NDArray[Any], geometry: Geometry, what: str) -> npt.NDArr
     if view.ndim != 3:
         raise VolumeError(f"a {what} has three axes (Z, Y, X), got shape {view.shape}")
     if view.shape != geometry.shape:
-        raise VolumeError(f"the {what}'s array has shape {view.shape}, its geometry {geometry.shape}; both are (Z, Y, X)")
+        raise VolumeError(
+            f"the {what}'s array has shape {view.shape}, its geometry {geometry.shape}; both are (Z, Y, X)"
+        )
     view.flags.writeable = False
     return view
