@@ -1,0 +1,330 @@
+"""The training loop: batches, rounds of corrections, steps, a log of what is reached."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import math
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxsam.models.compact_network import CompactNetwork, PromptBatch
+from voxsam.training.batches import SOURCES, Batch, BatchMaker
+from voxsam.training.checkpoints import MovingAverage, load_checkpoint, save_checkpoint
+from voxsam.training.config import Config
+from voxsam.training.loss import answer_losses
+from voxsam.training.prompts import KINDS, correction_click
+
+__all__ = ["Schedule", "Trainer", "keep_memory"]
+
+log = logging.getLogger(__name__)
+LOG_EVERY = 50
+SETTLING_BATCHES = 16
+
+
+def keep_memory() -> None:
+    """Keep freed memory in the process: returning it after every step costs a third of the time on glibc."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # not glibc: nothing to gain
+        return
+    libc.mallopt(-4, 0)  # M_MMAP_MAX
+    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How far a run is, and its learning rate: by steps, or by the clock where a machine is lent for a time.
+
+    Parameters
+    ----------
+    config : Config
+    began, ends : float or None
+        Unix seconds; None counts steps.
+    """
+
+    config: Config
+    began: float | None = None
+    ends: float | None = None
+
+    def progress(self, step: int, now: float) -> float:
+        """Share of the run that is done, 0..1."""
+        if self.began is not None and self.ends is not None:
+            return min(1.0, max(0.0, (now - self.began) / (self.ends - self.began)))
+        return min(1.0, step / self.config.steps)
+
+    def learning_rate(self, step: int, progress: float) -> float:
+        """Warm up, hold, then a cosine to a hundredth."""
+        config = self.config
+        warm = min(1.0, (step + 1) / config.warmup_steps)
+        fall = max(0.0, (progress - config.hold) / (1 - config.hold))
+        return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class Trainer:
+    """One run in one folder: ``config.json``, ``log.jsonl``, ``checkpoint.pt``.
+
+    Parameters
+    ----------
+    folder : Path
+        Resumed if it holds a checkpoint.
+    config : Config
+    ends : float or None
+        Unix seconds at which to be done; None: after ``config.steps``.
+    autocast : bool
+        Compute in bfloat16 where it is safe.
+    """
+
+    def __init__(self, folder: Path, config: Config, *, ends: float | None = None, autocast: bool = True) -> None:
+        self.folder, self.config, self.autocast = folder, config, autocast
+        torch.manual_seed(config.seed)
+        self.network = CompactNetwork().to(memory_format=torch.channels_last)
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), foreach=True)
+        self.average = MovingAverage(self.network, config.ema)
+        self.step, self.images_seen, self.began = 0, 0, time.time()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._resume()
+        else:
+            (folder / "config.json").write_text(config.to_json())
+        self.schedule = Schedule(config, None if ends is None else self.began, ends)
+        self._reached: dict[str, list[float]] = defaultdict(list)
+        self._costs: list[float] = []
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of the run lies."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self) -> None:
+        """Train until the schedule ends; leaves a settled checkpoint."""
+        saved = logged = time.time()
+        seen = self.images_seen
+        for batch in self._batches():
+            progress = self.schedule.progress(self.step, time.time())
+            rate = self.schedule.learning_rate(self.step, progress)
+            self.train_step(batch, rate)
+            now = time.time()
+            if self.step % LOG_EVERY == 0:
+                self._log(progress, rate, (self.images_seen - seen) / (now - logged))
+                logged, seen = now, self.images_seen
+            if now - saved > 60 * self.config.checkpoint_minutes:
+                self.save()
+                saved = now
+        self.save(settle=True)
+
+    def train_step(self, batch: Batch, rate: float) -> float:
+        """Take one step on a batch with its rounds of corrections; returns the cost."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        rng = np.random.default_rng([self.config.seed, self.step, 7])
+        images, targets, prompts = to_tensors(batch)
+        rounds = 1 + int(rng.choice(len(self.config.round_shares), p=self.config.round_shares))
+        self.network.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            features = self.network.encoder(images)
+        cost = images.new_zeros(())
+        for turn in range(rounds):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+                logits, scores = self.network.decode(features, prompts)
+            losses = answer_losses(logits, scores, targets)
+            cost = cost + losses.total / rounds
+            self._note(batch, turn, losses.reached, scores.detach())
+            if turn + 1 < rounds:
+                prompts = corrected(prompts, logits.detach(), scores.detach(), targets, rng)
+        self.optimiser.zero_grad(set_to_none=True)
+        cost.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm, foreach=True)
+        self.optimiser.step()
+        self.step += 1
+        self.images_seen += len(images)
+        self.average.update(self.network, self.step)
+        self._costs.append(float(cost.detach()))
+        return self._costs[-1]
+
+    def save(self, *, settle: bool = False) -> None:
+        """Write the checkpoint; `settle` first measures the batch statistics of the averaged weights."""
+        if settle:
+            self.settle()
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "began": self.began,
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def settle(self, batches: int = SETTLING_BATCHES) -> None:
+        """Measure the batch statistics of the averaged weights on fresh images of the present size."""
+        maker = BatchMaker(replace(self.config, reuse=1))
+        phase = self.config.phase_at(self.schedule.progress(self.step, time.time()))
+        fresh = (maker.make(10**8 + i, images=2 * phase.images, size=phase.size_px) for i in range(batches))
+        self.average.settle(self.average.network.encoder, (to_tensors(batch)[0] for batch in fresh))
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.checkpoint)
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["torch_rng"])
+        self.step, self.images_seen, self.began = state["step"], state["images_seen"], state["began"]
+        log.info("resumed at step %d, %d images", self.step, self.images_seen)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield batches until the schedule ends; every batch depends on its step alone, so a resumed run repeats it."""
+        executor: Executor | None = None
+        waiting: deque[Future[Batch]] = deque()
+        ahead = self.step
+        if self.config.workers:
+            executor = ProcessPoolExecutor(
+                self.config.workers, get_context("spawn"), initializer=_start_worker, initargs=(self.config,)
+            )
+        else:
+            _start_worker(self.config, niceness=0)
+        try:
+            while (progress := self.schedule.progress(self.step, time.time())) < 1:
+                phase = self.config.phase_at(progress)
+                if executor is None:
+                    yield _make(self.step, phase.images, phase.size_px)
+                    continue
+                while len(waiting) < 2 * self.config.workers + 2:
+                    waiting.append(executor.submit(_make, ahead, phase.images, phase.size_px))
+                    ahead += 1
+                yield waiting.popleft().result()
+        finally:
+            if executor is not None:
+                executor.shutdown(cancel_futures=True)
+
+    def _note(self, batch: Batch, turn: int, reached: Tensor, scores: Tensor) -> None:
+        one = reached[..., 0].numpy()
+        best = reached[..., 1:].amax(-1).numpy()
+        picked = reached[..., 1:].gather(-1, scores[..., 1:].argmax(-1, keepdim=True))[..., 0].numpy()
+        self._reached[f"r{turn + 1}.one"].append(float(one.mean()))
+        self._reached[f"r{turn + 1}.best3"].append(float(best.mean()))
+        self._reached[f"r{turn + 1}.picked"].append(float(picked.mean()))
+        self._reached["score_error"].append(float((scores - reached).abs().mean()))
+        if turn:
+            return
+        for i, kind in enumerate(KINDS):
+            chosen = batch.kinds == i
+            if chosen.any():
+                self._reached[f"r1.{kind}"] += one[chosen].tolist()
+        for i, source in enumerate(SOURCES):
+            if (batch.sources == i).any():
+                self._reached[f"r1.{source}"] += one[batch.sources == i].ravel().tolist()
+
+    def _log(self, progress: float, rate: float, speed: float) -> None:
+        line = {
+            "step": self.step,
+            "images": self.images_seen,
+            "progress": round(progress, 4),
+            "rate": round(rate, 7),
+            "images_per_s": round(speed, 2),
+            "cost": round(float(np.mean(self._costs)), 4),
+            **{name: round(float(np.mean(values)), 4) for name, values in sorted(self._reached.items())},
+        }
+        if self.step % (10 * LOG_EVERY) == 0:
+            line["scales"] = self.activation_scales()
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        log.info("step %d images %d cost %.3f", self.step, self.images_seen, line["cost"])
+        self._reached.clear()
+        self._costs.clear()
+
+    @torch.no_grad()
+    def activation_scales(self) -> dict[str, float]:
+        """Standard deviation of what each stage of the encoder puts out; all should stay near 1."""
+        maker = BatchMaker(replace(self.config, reuse=1, real_label_share=0.0, real_image_share=0.0))
+        images = to_tensors(maker.make(10**9, images=4, size=128))[0]
+        encoder, scales = self.network.encoder.eval(), {}
+        hooks = [
+            module.register_forward_hook(
+                lambda _m, _i, out, name=name: scales.__setitem__(name, round(float(out.float().std()), 3))
+            )
+            for name, module in encoder.named_modules()
+            if name and (name.count(".") == 0 or name.startswith("blocks.") and name.count(".") == 1)
+        ]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            encoder(images)
+        for hook in hooks:
+            hook.remove()
+        encoder.train()
+        return scales
+
+
+def to_tensors(batch: Batch) -> tuple[Tensor, Tensor, PromptBatch]:
+    """Images (B, 3, S, S) in 0..1, covered shares (B, P, S / 2, S / 2), prompts."""
+    images = (torch.from_numpy(batch.images).float() / 255).contiguous(memory_format=torch.channels_last)
+    targets = F.avg_pool2d(torch.from_numpy(batch.targets).float(), 2)
+    prompts = PromptBatch(
+        torch.from_numpy(batch.points_xy),
+        torch.from_numpy(batch.point_labels),
+        torch.from_numpy(batch.boxes_xyxy),
+        torch.from_numpy(batch.has_box),
+        torch.from_numpy(batch.mask_logits).float(),
+        torch.from_numpy(batch.has_mask),
+    )
+    return images, targets, prompts
+
+
+def corrected(
+    prompts: PromptBatch, logits: Tensor, scores: Tensor, targets: Tensor, rng: np.random.Generator
+) -> PromptBatch:
+    """Feed an answer back with a click in its deepest error.
+
+    Half of the sets get the one answer back, the others the alternative with the best score, so that either works.
+    """
+    B, P = prompts.has_box.shape
+    picked = 1 + scores[..., 1:].argmax(-1)  # (B, P)
+    index = torch.where(torch.from_numpy(rng.random((B, P)) < 0.5), picked, torch.zeros_like(picked))
+    answers = logits.float().gather(2, index[..., None, None, None].expand(-1, -1, 1, *logits.shape[3:]))[:, :, 0]
+    xy, labels = prompts.points_xy.new_zeros(B, P, 1, 2), prompts.point_labels.new_full((B, P, 1), -1)
+    truth, said = (targets > 0.5).numpy(), (answers > 0).numpy()
+    for b in range(B):
+        for p in range(P):
+            click = correction_click(truth[b, p], said[b, p], rng)
+            if click is not None:
+                xy[b, p, 0] = torch.tensor(click[:2])
+                labels[b, p, 0] = click[2]
+    return replace(
+        prompts,
+        points_xy=torch.cat([prompts.points_xy, xy], 2),
+        point_labels=torch.cat([prompts.point_labels, labels], 2),
+        mask_logits=answers.clamp(-20, 20),
+        has_mask=torch.ones_like(prompts.has_mask),
+    )
+
+
+_maker: BatchMaker | None = None
+
+
+def _start_worker(config: Config, niceness: int = 10) -> None:
+    global _maker  # noqa: PLW0603  one maker a process: its noise takes a second to make
+    if niceness:
+        os.nice(niceness)
+        torch.set_num_threads(1)
+    _maker = BatchMaker(config)
+
+
+def _make(step: int, images: int, size: int) -> Batch:
+    if _maker is None:
+        raise RuntimeError("no batch maker in this process; `_start_worker` starts one")
+    return _maker.make(step, images=images, size=size)

@@ -1,0 +1,174 @@
+"""Prompts as people and propagation give them, and the corrections that follow an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from voxsam.training.noise import FloatArray, NoiseBank
+from voxsam.training.scenes import BoolArray
+
+__all__ = ["FIRST_CLICKS", "KINDS", "FirstPrompt", "correction_click", "first_prompt"]
+
+KINDS = ("click", "box", "box+click", "mask", "clicks")
+KIND_SHARES = (0.43, 0.31, 0.07, 0.14, 0.05)
+FIRST_CLICKS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class FirstPrompt:
+    """What is known before the first answer.
+
+    Parameters
+    ----------
+    kind : int
+        Index into `KINDS`.
+    points_xy : (FIRST_CLICKS, 2) float array
+    point_labels : (FIRST_CLICKS,) int array
+        -1 for padding.
+    box_xyxy : (4,) float array or None
+    mask_logits : (S / 2, S / 2) float array or None
+    """
+
+    kind: int
+    points_xy: FloatArray
+    point_labels: npt.NDArray[np.int64]
+    box_xyxy: FloatArray | None
+    mask_logits: FloatArray | None
+
+
+def first_prompt(
+    target: BoolArray, rng: np.random.Generator, bank: NoiseBank, *, neighbour: BoolArray | None = None
+) -> FirstPrompt:
+    """Draw a first prompt for a target (S, S); `neighbour` is the same structure in a slice nearby."""
+    kind = int(rng.choice(len(KINDS), p=KIND_SHARES))
+    points: list[tuple[float, float, int]] = []
+    box = logits = None
+    if kind == 0:
+        points = [_click(target, rng)]
+    elif kind == 1:
+        box = jitter_box(target, rng)
+    elif kind == 2:
+        box = jitter_box(target, rng)
+        points = [_click(target, rng)]
+    elif kind == 3:
+        earlier = earlier_logits(target, rng, bank, neighbour)
+        logits, box, points = earlier, *_carried(earlier, target, rng)
+    else:
+        points = [_click(target, rng) for _ in range(int(rng.integers(2, FIRST_CLICKS + 1)))]
+        if rng.random() < 0.4:
+            points[-1] = _miss(target, rng)
+    xy, labels = np.zeros((FIRST_CLICKS, 2), np.float32), np.full(FIRST_CLICKS, -1)
+    for i, (x, y, label) in enumerate(points):
+        xy[i], labels[i] = (x, y), label
+    return FirstPrompt(kind, xy, labels, box, logits)
+
+
+def _click(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, int]:
+    """Half of the clicks fall deep inside, half anywhere."""
+    if rng.random() < 0.5:
+        depth = ndimage.distance_transform_edt(np.pad(target[::2, ::2], 1))[1:-1, 1:-1]
+        if depth.any():
+            ys, xs = np.nonzero(depth >= rng.uniform(0.6, 1) * depth.max())
+            i = rng.integers(len(ys))
+            y, x = 2 * ys[i], 2 * xs[i]
+            return float(x), float(y), 1
+    ys, xs = np.nonzero(target)
+    i = rng.integers(len(ys))
+    return float(xs[i]), float(ys[i]), 1
+
+
+def _miss(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, int]:
+    """A background click, more often near the target than far."""
+    near = ndimage.binary_dilation(target[::2, ::2], iterations=int(rng.integers(2, 10))) & ~target[::2, ::2]
+    ys, xs = np.nonzero(near if near.any() and rng.random() < 0.8 else ~target[::2, ::2])
+    if not len(ys):
+        return _click(target, rng)
+    i = rng.integers(len(ys))
+    return (float(2 * xs[i]), float(2 * ys[i]), 0) if not target[2 * ys[i], 2 * xs[i]] else _click(target, rng)
+
+
+def jitter_box(target: BoolArray, rng: np.random.Generator) -> FloatArray:
+    """A box as drawn: mostly close, sometimes loose, sometimes a little inside."""
+    tight = bounds(target)
+    sides = np.tile(tight[2:] - tight[:2] + 1, 2)
+    style = rng.random()
+    if style < 0.35:
+        move = rng.uniform(-0.02, 0.02, 4) * sides
+    elif style < 0.65:
+        move = rng.uniform(-0.06, 0.06, 4) * sides + rng.uniform(-1, 1, 4)
+    elif style < 0.92:  # outward
+        move = rng.uniform(0, 0.22, 4) * sides * np.array([-1, -1, 1, 1]) + rng.uniform(-1, 1, 4)
+    else:
+        move = rng.uniform(0, 0.08, 4) * sides * np.array([1, 1, -1, -1])
+    return np.clip(tight + move, 0, np.tile(target.shape[::-1], 2) - np.float32(1)).astype(np.float32)
+
+
+def bounds(mask: BoolArray) -> FloatArray:
+    """Outer pixel centres (left, top, right, bottom) of a mask that is not empty."""
+    ys, xs = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return np.array([xs[0], ys[0], xs[-1], ys[-1]], np.float32)
+
+
+def earlier_logits(
+    target: BoolArray, rng: np.random.Generator, bank: NoiseBank, neighbour: BoolArray | None
+) -> FloatArray:
+    """Logits at half size as an earlier answer would have left them: of a neighbour, or shifted, grown, eaten away."""
+    source = neighbour if neighbour is not None and neighbour.sum() > 12 and rng.random() < 0.8 else target
+    half = source[::2, ::2]
+    size = half.shape[0]
+    distance = ndimage.distance_transform_edt(half) - ndimage.distance_transform_edt(~half)
+    distance = np.clip(distance, -12, 12).astype(np.float32)
+    radius = max(np.sqrt(half.sum() / np.pi), 1.5)
+    if source is target or rng.random() < 0.3:
+        grow = np.exp(rng.normal(0, 0.1, 2))
+        centre = np.argwhere(half).mean(0) if half.any() else np.full(2, size / 2)
+        offset = centre - grow * centre + rng.normal(0, 0.12, 2) * radius
+        distance = ndimage.affine_transform(distance, grow, offset, order=1, mode="nearest")
+        distance = distance + np.float32(rng.normal(0, 0.1) * radius)
+    rough = np.float32(rng.choice([0, 0.1, 0.25]) * radius) * bank.cut(rng, size, scale_px=radius / 2)
+    return np.clip((distance + rough) * np.float32(np.exp(rng.uniform(-0.5, 1.5))), -12, 12).astype(np.float32)
+
+
+def _carried(
+    logits: FloatArray, target: BoolArray, rng: np.random.Generator
+) -> tuple[FloatArray | None, list[tuple[float, float, int]]]:
+    """Box and click that propagation takes from an earlier answer; the click only where it is right."""
+    mask = logits > 0
+    if mask.sum() < 4:
+        return None, []
+    box = None
+    if rng.random() < 0.6:
+        margin = rng.uniform(0, 4)
+        box = 2 * bounds(mask) + np.array([-margin, -margin, 1 + margin, 1 + margin], np.float32)
+        box = np.clip(box, 0, target.shape[0] - 1).astype(np.float32)
+    points = []
+    if rng.random() < 0.55:
+        y, x = np.unravel_index(int(logits.argmax()), logits.shape)
+        if target[2 * y, 2 * x]:
+            points = [(2.0 * x, 2.0 * y, 1)]
+    return box, points
+
+
+def correction_click(target: BoolArray, answer: BoolArray, rng: np.random.Generator) -> tuple[float, float, int] | None:
+    """Return a click (x, y, label) in the deepest error of an answer, both at half size; None if there is no error.
+
+    Examples
+    --------
+    >>> target = np.zeros((8, 8), bool); target[2:7, 2:7] = True
+    >>> x, y, label = correction_click(target, np.zeros((8, 8), bool), np.random.default_rng(0))
+    >>> label, bool(target[int(y) // 2, int(x) // 2])
+    (1, True)
+    """
+    wrong = target != answer
+    if not wrong.any():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
+    deepest = depth.max()
+    loose = rng.uniform(0.5, 0.95) if rng.random() < 0.5 else 0.999
+    ys, xs = np.nonzero(depth >= loose * deepest)
+    i = rng.integers(len(ys))
+    return float(2 * xs[i] + rng.integers(2)), float(2 * ys[i] + rng.integers(2)), int(target[ys[i], xs[i]])
