@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from voxsam.errors import WindowError
+from voxsam.geometry import Geometry
+from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 from voxsam.volume import Volume
 
-__all__ = ["MULTI", "PRESETS", "Preset", "Window", "WindowSpec", "automatic_window", "choose_window"]
+__all__ = ["MULTI", "PRESETS", "Preset", "Window", "WindowSpec", "automatic_window", "choose_window", "window_around"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -96,11 +98,12 @@ class Window:
         -------
         float32 array of the same shape, in 0..1
         """
-        grey = np.array(values, dtype=np.float32)
-        grey -= np.float32(self.low)
+        exact = np.float64 if values.dtype.itemsize > 4 else np.float32
+        grey: FloatArray = np.subtract(values, exact(self.low), dtype=exact).astype(np.float32, copy=False)
         grey /= np.float32(self.width)
         np.nan_to_num(grey, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-        return np.clip(grey, 0.0, 1.0, out=grey)
+        np.clip(grey, 0.0, 1.0, out=grey)
+        return grey
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,8 @@ def choose_window(volume: Volume, spec: str | Window | Sequence[Window] = "auto"
         return (automatic_window(volume),)
     if "," in spec:
         return (_parsed(spec),)
+    if name == "local":
+        raise WindowError("'local' is an enhancement: it needs prompts to fit the window to; see `window_around`")
     if name != "multi" and name not in PRESETS:
         raise WindowError(_unknown(spec, name))
     if volume.modality not in ("", "CT"):
@@ -241,6 +246,106 @@ def automatic_window(volume: Volume) -> Window:
     if volume.modality == "CT" and values.min() < 0:  # CT stored with an offset is not in HU, whatever its tag says
         return _window_of_ct(values)
     return _window_of_percentiles(values)
+
+
+def window_around(volume: Volume, prompts: Sequence[Prompt], *, margin_mm: float = 20.0) -> Window:
+    """Fit a window to what the prompts point at and its surroundings, for lesions that hardly stand out.
+
+    The object's median value becomes mid-grey; the width is six times the median distance of the surroundings'
+    values from it. It is never wider than the automatic window, so that air or bone nearby cannot spoil it.
+
+    Parameters
+    ----------
+    volume : Volume
+    prompts : sequence of Prompt
+        Positive ones say what the object is (negative ones only if there are no others).
+    margin_mm : float
+        How far around the prompts the surroundings reach.
+
+    Returns
+    -------
+    Window
+
+    Raises
+    ------
+    WindowError
+        If there is no prompt.
+
+    Examples
+    --------
+    >>> values = np.full((20, 20, 20), 100, np.int16)
+    >>> values[:, :, 12:] = 70  # the object, 30 HU darker than its surroundings
+    >>> values[0, 0, 0] = -1000
+    >>> scan = Volume(values, Geometry.from_spacing(values.shape), modality="CT")
+    >>> window_around(scan, [Point((10, 10, 15))])
+    Window(width=180.0, level=70.0, name='around prompts')
+    """
+    if not prompts:
+        raise WindowError("a window is fitted to the surroundings of prompts, and there is none; use 'auto'")
+    widest = automatic_window(volume)
+    crop, inside = _surroundings(volume, _telling(prompts), margin_mm)
+    values = crop[inside & np.isfinite(crop)].astype(np.float32)
+    if not values.size:
+        return widest
+    level = float(np.median(values))
+    noise = 1.4826 * float(np.median(np.abs(values - level)))
+    spread = float(np.median(np.abs(sample_of(crop) - level)))
+    half = min(max(3 * spread, 2 * noise), widest.width / 2)
+    return Window(2 * half if half > 0 else widest.width, level, "around prompts")
+
+
+def _telling(prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+    """Return the prompts that say what the object looks like."""
+    positive = [prompt for prompt in prompts if isinstance(prompt, Box | MaskPrompt) or prompt.positive]
+    return positive or prompts
+
+
+def _surroundings(
+    volume: Volume, prompts: Sequence[Prompt], margin_mm: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Cut out what lies within the margin of the prompts; mark in it the voxels that are surely meant."""
+    geometry = volume.geometry
+    meant = np.concatenate([_meant_voxels(prompt, geometry) for prompt in prompts])
+    last = np.asarray(geometry.shape) - 1
+    meant = np.clip(meant, 0, last)
+    ends = np.concatenate([np.clip(_ends(prompt), 0, last) for prompt in prompts])
+    margin = np.ceil(margin_mm / np.asarray(geometry.spacing_mm)).astype(np.intp)
+    low = np.maximum(ends.min(axis=0) - margin, 0)
+    high = np.minimum(ends.max(axis=0) + margin, last)
+    crop = volume.array[tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
+    inside = np.zeros(crop.shape, bool)
+    inside[tuple((meant - low).T)] = True
+    return crop, inside
+
+
+def _ends(prompt: Prompt) -> npt.NDArray[np.intp]:
+    """Voxels between which the prompt lies."""
+    if isinstance(prompt, Point):
+        ends = np.array([prompt.zyx])
+    elif isinstance(prompt, Box):
+        ends = np.array([prompt.low_zyx, prompt.high_zyx])
+    elif isinstance(prompt, Scribble):
+        ends = prompt.points_zyx
+    else:
+        ends = np.array(prompt.bounds_zyx)
+    return np.floor(ends + 0.5).astype(np.intp)
+
+
+def _meant_voxels(prompt: Prompt, geometry: Geometry, *, reach_mm: float = 2.0) -> npt.NDArray[np.intp]:
+    """Voxels (N, 3) of the object: around a point, along a scribble, in the middle half of a box, of a mask."""
+    if isinstance(prompt, MaskPrompt):
+        return np.argwhere(prompt.mask.array)
+    if isinstance(prompt, Scribble):
+        return prompt.voxels_zyx()
+    ends = _ends(prompt)
+    if isinstance(prompt, Box):
+        quarter = (ends[1] - ends[0]) // 4
+        low, high = ends[0] + quarter, ends[1] - quarter
+    else:
+        reach = (reach_mm / np.asarray(geometry.spacing_mm)).astype(np.intp)
+        low, high = ends[0] - reach, ends[0] + reach
+    sides = [np.arange(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    return np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def sample_of(array: npt.NDArray[Any], size: int = _SAMPLE_SIZE) -> FloatArray:
