@@ -1,0 +1,197 @@
+"""The models that voxsam knows, by exact name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+from voxsam.errors import ModelError
+from voxsam.models.base import ModelCard, Preprocessing, PromptableModel, WeightsFile
+from voxsam.models.weights import ensure
+
+__all__ = ["CARDS", "card", "load_model", "resolve_device"]
+
+_SAM = "voxsam.models.sam:build_sam"
+_SAM_PREPROCESSING = Preprocessing(1024, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
+_SAM_CITATION = "Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643"
+
+#: Every model, in the order they are listed.
+CARDS = MappingProxyType(
+    {
+        card.name: card
+        for card in (
+            ModelCard(
+                name="compact",
+                title="voxsam's own small model for CT and MR; ships with voxsam, needs no download",
+                builder="voxsam.models.compact:build_compact",
+                preprocessing=Preprocessing(256),
+                licence="Apache-2.0",
+                parameters_m=4.0,
+                speed_class="fast: tens of milliseconds a slice",
+            ),
+            ModelCard(
+                name="sam-vit-b",
+                title="Segment Anything, base; trained on photographs",
+                builder=_SAM,
+                preprocessing=_SAM_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=93.7,
+                speed_class="slow: ten seconds a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM_FILES}sam_vit_b_01ec64.pth",
+                    sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+                    size_mb=375.0,
+                ),
+                options=MappingProxyType({"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}),
+                citation=_SAM_CITATION,
+            ),
+            ModelCard(
+                name="sam-vit-l",
+                title="Segment Anything, large; trained on photographs",
+                builder=_SAM,
+                preprocessing=_SAM_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=312.3,
+                speed_class="very slow: half a minute a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM_FILES}sam_vit_l_0b3195.pth",
+                    sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+                    size_mb=1249.5,
+                ),
+                options=MappingProxyType({"width": 1024, "depth": 24, "heads": 16, "global_blocks": (5, 11, 17, 23)}),
+                citation=_SAM_CITATION,
+            ),
+            ModelCard(
+                name="sam-vit-h",
+                title="Segment Anything, huge; trained on photographs",
+                builder=_SAM,
+                preprocessing=_SAM_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=641.1,
+                speed_class="very slow: a minute a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM_FILES}sam_vit_h_4b8939.pth",
+                    sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+                    size_mb=2564.6,
+                ),
+                options=MappingProxyType({"width": 1280, "depth": 32, "heads": 16, "global_blocks": (7, 15, 23, 31)}),
+                citation=_SAM_CITATION,
+            ),
+        )
+    }
+)
+
+
+def card(name: str) -> ModelCard:
+    """Look a model up by its exact name.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    ModelCard
+
+    Raises
+    ------
+    ModelError
+        If there is none of that name, with the nearest one.
+
+    Examples
+    --------
+    >>> card("sam-vit-b").weights.filename
+    'sam_vit_b_01ec64.pth'
+    >>> card("sam-vitb")
+    Traceback (most recent call last):
+    voxsam.errors.ModelError: no model 'sam-vitb'; did you mean 'sam-vit-b'? Known: compact, sam-vit-b, sam-vit-h, ...
+    """
+    if name in CARDS:
+        return CARDS[name]
+    near = difflib.get_close_matches(name, CARDS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    raise ModelError(f"no model '{name}'{hint} Known: {', '.join(sorted(CARDS))}")
+
+
+def load_model(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PromptableModel:
+    """Load a model by its name, downloading its weights the first time if they do not ship with voxsam.
+
+    Parameters
+    ----------
+    name : str
+        As in `CARDS`.
+    weights : path, optional
+        A weights file of your own, or a folder that holds the published one.
+    device : str
+        ``"auto"`` takes CUDA, else MPS, else the CPU; otherwise as torch names it.
+    on_progress : callable, optional
+        Called with (bytes done, bytes in all) during a download.
+
+    Returns
+    -------
+    PromptableModel
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or no such device here.
+    WeightsError
+        If the weights are missing, damaged, unsafe to read, or of another model.
+
+    Examples
+    --------
+    >>> load_model("sam-vit-b", weights="no_such_file.pth", device="cpu")
+    Traceback (most recent call last):
+    voxsam.errors.WeightsError: no weights file for sam-vit-b at no_such_file.pth
+    """
+    chosen = card(name)
+    where = resolve_device(device)  # before a long download
+    path = ensure(chosen, weights, on_progress=on_progress)
+    module, _, function = chosen.builder.partition(":")
+    model: PromptableModel = getattr(import_module(module), function)(chosen, path, where)
+    return model
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Choose where a model runs.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+
+    Returns
+    -------
+    str
+        As torch names it.
+
+    Raises
+    ------
+    ModelError
+        If there is no such device here, with those that are.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    'cpu'
+    """
+    import torch
+
+    here = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    here += ["cpu"]
+    if device == "auto":
+        return here[0]
+    if device not in here and not (device == "cuda" and here[0].startswith("cuda")):
+        raise ModelError(f"no device '{device}' here; choose 'auto' or one of: {', '.join(here)}")
+    return device
