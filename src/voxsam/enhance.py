@@ -268,15 +268,15 @@ def denoise(
     if not (smoothing_mm > 0 and conductance > 0):
         raise WindowError(f"denoising needs positive parameters, got smoothing {smoothing_mm} mm, {conductance}")
     values, _ = _finite(volume.array)
-    image = _image(values, volume.geometry.spacing_mm)
+    finest = min(volume.geometry.spacing_mm)
+    z, y, x = (mm / finest for mm in volume.geometry.spacing_mm)  # in units in which ITK's bound of stability is 1/16
     diffusion = sitk.CurvatureAnisotropicDiffusionImageFilter()
-    time_step = min(volume.geometry.spacing_mm) / 2 ** (image.GetDimension() + 1)  # ITK's bound of stability
-    diffusion.SetTimeStep(time_step)
+    diffusion.SetTimeStep(1 / 16)
     diffusion.SetConductanceParameter(conductance)
-    diffusion.SetNumberOfIterations(max(1, round(smoothing_mm**2 / 2 / time_step)))
-    calm = _execute(diffusion, on_progress, sitk.sitkProgressEvent, lambda: round(100 * diffusion.GetProgress()), 100)(
-        image
-    )
+    diffusion.SetNumberOfIterations(max(1, round(16 * (smoothing_mm / finest) ** 2 / 2)))
+    image = _image(values, (z, y, x))
+    run = _execute(diffusion, on_progress, sitk.sitkProgressEvent, lambda: round(100 * diffusion.GetProgress()), 100)
+    calm = run(image)
     return replace(volume, array=sitk.GetArrayFromImage(calm))
 
 
@@ -366,7 +366,11 @@ def _execute(
 
     def run(*images: Any) -> Any:
         work.AddCommand(event, report)
-        result = work.Execute(*images)
+        try:
+            result = work.Execute(*images)
+        except RuntimeError:  # how ITK reports that it was asked to stop
+            if not stopped:
+                raise
         if stopped:
             raise stopped[0]
         tell(total, total)
