@@ -1,0 +1,184 @@
+"""What 3D prompts say on one slice, still in voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from voxsam.geometry import Geometry, Plane, PlaneAxes
+from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
+from voxsam.views import slice_of
+
+__all__ = ["SliceCut", "anchors_of", "cut_prompts", "indices_of"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+#: A stroke becomes at most this many clicks on a slice: models are trained on few.
+CLICKS_A_STROKE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCut:
+    """The prompts of one slice.
+
+    Parameters
+    ----------
+    positive_zyx, negative_zyx : (N, 3) float array
+        Clicks, in the order they were made; strokes give several.
+    boxes : tuple of Box
+        On the slice, or cut by it.
+    given : (rows, columns) bool array or None
+        A mask drawn on this slice, in array order.
+
+    Examples
+    --------
+    >>> grid = Geometry.from_spacing((9, 32, 32))
+    >>> cut_prompts([Point((4, 10, 10)), Point((5, 1, 1))], grid, "axial", 4).positive_zyx
+    array([[ 4., 10., 10.]])
+    """
+
+    positive_zyx: FloatArray
+    negative_zyx: FloatArray
+    boxes: tuple[Box, ...] = ()
+    given: BoolArray | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was said about this slice."""
+        return not self.wants_something and not len(self.negative_zyx)
+
+    @property
+    def wants_something(self) -> bool:
+        """Some prompt says that the object is here; negative clicks alone do not."""
+        return bool(len(self.positive_zyx) or self.boxes or self.given is not None)
+
+    @property
+    def points_zyx(self) -> FloatArray:
+        """All clicks, positive ones first."""
+        return np.concatenate([self.positive_zyx, self.negative_zyx])
+
+    @property
+    def point_labels(self) -> npt.NDArray[np.int64]:
+        """1 for each positive click, 0 for each negative one."""
+        return np.repeat(np.array([1, 0]), (len(self.positive_zyx), len(self.negative_zyx)))
+
+    def by_box(self) -> tuple[SliceCut, ...]:
+        """Split into one cut a box, as models take one box at a time.
+
+        A positive click goes to the boxes that hold it; those in none make a cut of their own. Every part keeps the
+        negative clicks.
+        """
+        if len(self.boxes) < 2:
+            return (self,)
+        held = np.stack([_holds(box, self.positive_zyx) for box in self.boxes])
+        parts = [
+            replace(self, positive_zyx=self.positive_zyx[inside], boxes=(box,))
+            for box, inside in zip(self.boxes, held, strict=True)
+        ]
+        alone = self.positive_zyx[~held.any(axis=0)]
+        return (*parts, replace(self, positive_zyx=alone, boxes=())) if len(alone) else tuple(parts)
+
+
+def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, index: int) -> SliceCut:
+    """Choose what lies on a slice.
+
+    Parameters
+    ----------
+    prompts : iterable of Prompt
+        Of one object, on this grid.
+    geometry : Geometry
+    plane : {"axial", "coronal", "sagittal"}
+    index : int
+        Of the slice.
+
+    Returns
+    -------
+    SliceCut
+        A box that is flat along another axis says nothing here; one with an extent is cut.
+    """
+    axes = geometry.axes_of(plane)
+    clicks: dict[bool, list[FloatArray]] = {True: [], False: []}
+    boxes: list[Box] = []
+    given: BoolArray | None = None
+    for prompt in prompts:
+        if isinstance(prompt, MaskPrompt):
+            drawn = slice_of(prompt.mask.array, axes, index)
+            if drawn.any():
+                given = drawn if given is None else given | drawn
+        elif index not in indices_of(prompt, geometry, plane):
+            continue
+        elif isinstance(prompt, Point):
+            clicks[prompt.positive].append(np.array([prompt.zyx]))
+        elif isinstance(prompt, Scribble):
+            clicks[prompt.positive].append(_clicks_along(prompt, axes.normal, index, geometry.shape[axes.normal]))
+        else:
+            boxes.append(_on_slice(prompt, axes.normal, index))
+    none = [np.zeros((0, 3))]
+    return SliceCut(np.concatenate(clicks[True] or none), np.concatenate(clicks[False] or none), tuple(boxes), given)
+
+
+def anchors_of(cut: SliceCut, axes: PlaneAxes, shape: tuple[int, ...]) -> BoolArray:
+    """Return a (rows, columns) mask of where a cut says that the object is: positive clicks, boxes, a drawn mask."""
+    anchors = np.zeros(shape, bool) if cut.given is None else cut.given.copy()
+    last = np.asarray(shape) - 1
+    for row, column in np.clip(np.floor(cut.positive_zyx[:, (axes.row, axes.column)] + 0.5).astype(int), 0, last):
+        anchors[row, column] = True
+    for box in cut.boxes:
+        (row, column), (row_end, column_end) = (
+            np.clip(np.floor(np.array(corner)[[axes.row, axes.column]] + 0.5).astype(int), 0, last)
+            for corner in (box.low_zyx, box.high_zyx)
+        )
+        anchors[row : row_end + 1, column : column_end + 1] = True
+    return anchors
+
+
+def indices_of(prompt: Prompt, geometry: Geometry, plane: Plane) -> Sequence[int]:
+    """Return the slices of a plane that a prompt says something about, in order.
+
+    Examples
+    --------
+    >>> grid = Geometry.from_spacing((9, 32, 32))
+    >>> indices_of(Box((2, 5, 5), (6, 9, 9)), grid, "axial")
+    range(2, 7)
+    >>> indices_of(Box((2, 5, 5), (2, 9, 9)), grid, "coronal")  # drawn on an axial slice
+    ()
+    """
+    normal = geometry.axes_of(plane).normal
+    if isinstance(prompt, MaskPrompt):
+        return prompt.slices_along(normal)
+    count = geometry.shape[normal]
+    if isinstance(prompt, Point):
+        return (_nearest(prompt.zyx[normal], count),)
+    if isinstance(prompt, Scribble):
+        return tuple(sorted({_nearest(float(z), count) for z in prompt.voxels_zyx()[:, normal]}))
+    if prompt.flat_axis not in (None, normal):
+        return ()
+    return range(_nearest(prompt.low_zyx[normal], count), _nearest(prompt.high_zyx[normal], count) + 1)
+
+
+def _nearest(position: float, count: int) -> int:
+    return min(max(int(np.floor(position + 0.5)), 0), count - 1)
+
+
+def _on_slice(box: Box, normal: int, index: int) -> Box:
+    low, high = list(box.low_zyx), list(box.high_zyx)
+    low[normal] = high[normal] = float(index)
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _holds(box: Box, points_zyx: FloatArray) -> BoolArray:
+    low, high = np.array(box.low_zyx) - 0.5, np.array(box.high_zyx) + 0.5
+    return np.asarray(((points_zyx >= low) & (points_zyx <= high)).all(axis=1))
+
+
+def _clicks_along(scribble: Scribble, normal: int, index: int, count: int) -> FloatArray:
+    """Take a few voxels of a stroke, evenly along it and off its ends."""
+    voxels = scribble.voxels_zyx()
+    here: FloatArray = voxels[np.clip(voxels[:, normal], 0, count - 1) == index].astype(np.float64)
+    if len(here) > CLICKS_A_STROKE:
+        here = here[((np.arange(CLICKS_A_STROKE) + 0.5) * len(here) / CLICKS_A_STROKE).astype(int)]
+    return here

@@ -1,0 +1,131 @@
+"""Which slices the prompts say something about, which of them come first, and what bounds the object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxsam.cuts import SliceCut, cut_prompts, indices_of
+from voxsam.errors import PromptError
+from voxsam.geometry import Geometry, Plane
+from voxsam.prompts import Box, Point, Prompt, Scribble
+from voxsam.zoom import Bounds
+
+__all__ = ["SeedPlan", "plan_seeds"]
+
+_NEGATIVE_ONLY, _CLICKED, _BOXED, _DRAWN = range(4)
+
+
+@dataclass(frozen=True)
+class SeedPlan:
+    """The slices to begin at.
+
+    Parameters
+    ----------
+    cuts : mapping of int to SliceCut
+        What was said on each prompted slice.
+    main : tuple of int
+        Slices that are segmented by their own prompts: drawn or boxed ones, else the one clicked first.
+    corrections : tuple of int
+        The others: their clicks correct what the main slices lead to.
+    bounds : Bounds or None
+        Rows and columns of the boxes with an extent.
+    first_index, last_index : int
+        Slices of those boxes, and of every prompt; the whole scan where no box has an extent.
+
+    Examples
+    --------
+    >>> grid = Geometry.from_spacing((9, 32, 32))
+    >>> plan = plan_seeds([Box((2, 5, 5), (6, 20, 20)), Point((5, 9, 9))], grid, "axial")
+    >>> plan.main, plan.corrections, (plan.first_index, plan.last_index)
+    ((4,), (5,), (2, 6))
+    """
+
+    cuts: Mapping[int, SliceCut]
+    main: tuple[int, ...]
+    corrections: tuple[int, ...]
+    bounds: Bounds | None
+    first_index: int
+    last_index: int
+
+
+def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> SeedPlan:
+    """Decide where to begin.
+
+    Parameters
+    ----------
+    prompts : sequence of Prompt
+        Of one object, on this grid.
+    geometry : Geometry
+    plane : {"axial", "coronal", "sagittal"}
+
+    Returns
+    -------
+    SeedPlan
+
+    Raises
+    ------
+    PromptError
+        If nothing says on a slice of this plane where the object is.
+    """
+    extents = [prompt for prompt in prompts if isinstance(prompt, Box) and prompt.flat_axis is None]
+    others = [prompt for prompt in prompts if prompt not in extents]
+    cuts = {
+        index: cut_prompts(others, geometry, plane, index)
+        for index in sorted({index for prompt in others for index in indices_of(prompt, geometry, plane)})
+    }
+    for box in extents:
+        span = indices_of(box, geometry, plane)
+        middle = span[len(span) // 2]
+        boxed = cut_prompts([box], geometry, plane, middle)
+        drawn = cuts.get(middle, boxed)
+        cuts[middle] = drawn if drawn.boxes else replace(drawn, boxes=boxed.boxes)  # a box on the slice goes first
+    main = _main_of(cuts, others, geometry, plane)
+    spans = [index for box in extents for index in indices_of(box, geometry, plane)]
+    held = (*cuts, *spans)
+    return SeedPlan(
+        cuts=cuts,
+        main=main,
+        corrections=tuple(index for index in sorted(cuts) if index not in main),
+        bounds=_bounds_of(extents, geometry, plane),
+        first_index=min(held) if extents else 0,
+        last_index=max(held) if extents else geometry.shape[geometry.axes_of(plane).normal] - 1,
+    )
+
+
+def _main_of(
+    cuts: Mapping[int, SliceCut], prompts: Iterable[Prompt], geometry: Geometry, plane: Plane
+) -> tuple[int, ...]:
+    """Return the slices where the most was said."""
+    strengths = {index: _strength_of(cut) for index, cut in cuts.items()}
+    most = max(strengths.values(), default=_NEGATIVE_ONLY)
+    if most == _NEGATIVE_ONLY:
+        raise PromptError(
+            f"no prompt says where the object is: expected a positive click or stroke, a mask, or a box on a {plane} "
+            f"slice or with an extent; got {'negative clicks' if cuts else 'boxes on another plane'} alone"
+        )
+    if most >= _BOXED:
+        return tuple(index for index, strength in strengths.items() if strength >= _BOXED)
+    clicked = next(p for p in prompts if isinstance(p, Point | Scribble) and p.positive)
+    indices = indices_of(clicked, geometry, plane)
+    return (indices[len(indices) // 2],)
+
+
+def _strength_of(cut: SliceCut) -> int:
+    if cut.given is not None:
+        return _DRAWN
+    if cut.boxes:
+        return _BOXED
+    return _CLICKED if len(cut.positive_zyx) else _NEGATIVE_ONLY
+
+
+def _bounds_of(extents: Sequence[Box], geometry: Geometry, plane: Plane) -> Bounds | None:
+    if not extents:
+        return None
+    axes = geometry.axes_of(plane)
+    low = np.min([box.low_zyx for box in extents], axis=0)
+    high = np.max([box.high_zyx for box in extents], axis=0)
+    low, high = np.floor(low + 0.5).astype(int), np.floor(high + 0.5).astype(int)
+    return int(low[axes.row]), int(high[axes.row]) + 1, int(low[axes.column]), int(high[axes.column]) + 1

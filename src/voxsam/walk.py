@@ -1,0 +1,330 @@
+"""From one slice to the next: what a model is asked there, which answer is taken, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from voxsam.cuts import SliceCut
+from voxsam.embeddings import EmbeddingStore
+from voxsam.predict import GIVEN_LOGIT, ask, overlap_of
+from voxsam.prompts import Box
+from voxsam.views import View, ViewFrame, slice_of
+from voxsam.zoom import Bounds, ZoomRules, bounds_of
+
+__all__ = ["CarryRules", "Look", "Step", "StopRules", "Walker", "drawn_logits", "islands_touching"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+Carried = Literal["mask", "box", "point"]
+
+#: What to ask with, most telling first; the others are tried where its answer is doubtful.
+_WAYS: tuple[tuple[Carried, ...], ...] = (("mask", "box", "point"), ("mask",), ("mask", "point"), ("box", "point"))
+
+
+@dataclass(frozen=True)
+class StopRules:
+    """When a mask is not carried on to the next slice.
+
+    Parameters
+    ----------
+    min_area_mm2 : float
+        Stop below this area.
+    max_area_ratio : float
+        Stop where the area grows by more than this factor from one slice to the next: a leak.
+    min_overlap : float
+        Stop below this intersection over union with the last slice's mask.
+    min_quality : float
+        Stop below this predicted intersection over union.
+    min_likeness : float
+        Stop where less than this share of the mask has values as the prompted slice's mask has.
+    max_distance_mm : float or None
+        Stop this far from the prompted slice.
+    first_index, last_index : int or None
+        Stop outside this range of slices.
+
+    Examples
+    --------
+    >>> StopRules(last_index=60).max_distance_mm is None
+    True
+    """
+
+    min_area_mm2: float = 4.0
+    max_area_ratio: float = 3.0
+    min_overlap: float = 0.2
+    min_quality: float = 0.3
+    min_likeness: float = 0.4
+    max_distance_mm: float | None = None
+    first_index: int | None = None
+    last_index: int | None = None
+
+
+@dataclass(frozen=True)
+class CarryRules:
+    """What of a mask is shown to the model on the next slice.
+
+    Parameters
+    ----------
+    mask, box, point : bool
+        The last logits; their box; their deepest point.
+    box_margin_mm : float
+        Around the last box on every side; one voxel at least.
+    reach_mm : float
+        How far beyond the last box the next mask may go; what is farther is cut off.
+    good_overlap : float
+        An answer that overlaps the last mask so much is taken at once. Else the model is asked in other ways too, and
+        the answer most consistent with the last mask is taken.
+    """
+
+    mask: bool = True
+    box: bool = True
+    point: bool = True
+    box_margin_mm: float = 2.0
+    reach_mm: float = 12.0
+    good_overlap: float = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The mask of one slice on the way.
+
+    Parameters
+    ----------
+    index : int
+    logits, mask : (rows, columns) arrays
+        In array order; the mask may lack islands that the logits have.
+    overlap, quality : float or None
+    area_mm2 : float
+    reason : str
+        Why it is not taken; empty where it is.
+    """
+
+    index: int
+    logits: FloatArray
+    mask: BoolArray
+    area_mm2: float
+    overlap: float | None = None
+    quality: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The range of voxel values of an object on a slice.
+
+    Examples
+    --------
+    >>> look = Look.of(np.array([10, 12, 14, 90]), np.array([True, True, True, False]))
+    >>> look.likeness(np.array([11, 90, 13, 90]), np.array([True, True, False, False]))
+    0.5
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any], mask: BoolArray) -> Look:
+        """Take the middle nine tenths of the values, and half as much on either side."""
+        inside = values[mask].astype(np.float64)
+        inside = inside[np.isfinite(inside)]
+        if not inside.size:
+            return cls(-np.inf, np.inf)
+        low, high = np.percentile(inside, (5, 95)).tolist()
+        return cls(low - (high - low) / 2, high + (high - low) / 2)
+
+    def likeness(self, values: npt.NDArray[Any], mask: BoolArray) -> float:
+        """Return the share of a mask whose values are in the range; 1 for an empty mask."""
+        inside = values[mask]
+        alike = np.count_nonzero((inside >= self.low) & (inside <= self.high))
+        return float(alike) / inside.size if inside.size else 1.0
+
+
+class Walker:
+    """Carries a mask from slice to slice of one plane.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+    view : View
+        Plane, windows and enhancements; its index does not matter.
+    stops : StopRules
+    carry : CarryRules
+    zoom : ZoomRules or None
+        None: always look at whole slices.
+    bounds : Bounds or None
+        Nothing outside these rows and columns belongs to the object.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        view: View,
+        *,
+        stops: StopRules,
+        carry: CarryRules,
+        zoom: ZoomRules | None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        geometry = store.stack.volume.geometry
+        self._store, self._view = store, replace(view, region=None)
+        self._stops, self._carry, self._zoom, self._bounds = stops, carry, zoom, bounds
+        self.axes = geometry.axes_of(view.plane)
+        self.spacing_mm = (geometry.spacing_mm[self.axes.row], geometry.spacing_mm[self.axes.column])
+        self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in _WAYS))
+
+    def steps(self, start: Step, indices: Iterable[int]) -> Iterator[Step]:
+        """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last."""
+        last, look = start, Look.of(self._values(start.index), start.mask)
+        for index in indices:
+            step = self._next(last, index)
+            step = replace(step, reason=self._why_not(step, last, look))
+            yield step
+            if step.reason:
+                return
+            last = step
+
+    def area_of(self, mask: BoolArray) -> float:
+        """Return the area of a mask in mm²."""
+        return int(np.count_nonzero(mask)) * self.spacing_mm[0] * self.spacing_mm[1]
+
+    def bounded(self, mask: BoolArray) -> BoolArray:
+        """Cut off what lies outside the bounds that the user gave."""
+        return mask if self._bounds is None else _within(mask, self._bounds)
+
+    def _values(self, index: int) -> npt.NDArray[Any]:
+        return slice_of(self._store.stack.volume.array, self.axes, index)
+
+    def _next(self, last: Step, index: int) -> Step:
+        bounds = bounds_of(last.mask)
+        if bounds is None or not any(self._ways):
+            return replace(last, index=index, mask=np.zeros_like(last.mask), area_mm2=0.0, overlap=0.0, quality=None)
+        view = replace(self._view, index=index)
+        if self._zoom is not None:
+            whole = self._store.stack.frame(view)
+            view = replace(view, region=self._zoom.region_around(bounds, whole, margin=1.0))
+        best: Step | None = None
+        for way in self._ways:
+            if not way:
+                continue
+            step = self._asked(way, last, bounds, view)
+            if best is None or _consistency(step) > _consistency(best):
+                best = step
+            if (best.overlap or 0.0) >= self._carry.good_overlap:
+                break
+        assert best is not None  # noqa: S101 - some way is not empty
+        return best
+
+    def _asked(self, way: tuple[Carried, ...], last: Step, bounds: Bounds, view: View) -> Step:
+        frame = self._store.stack.frame(view)
+        cut = SliceCut(
+            positive_zyx=self._deepest(last.mask, bounds, frame) if "point" in way else np.zeros((0, 3)),
+            negative_zyx=np.zeros((0, 3)),
+            boxes=self._box(bounds, frame) if "box" in way else (),
+        )
+        shown = (
+            np.where(last.mask, np.maximum(last.logits, 0.0), np.minimum(last.logits, 0.0)) if "mask" in way else None
+        )
+        answer = ask(self._store, view, cut, shown)
+        logits = frame.view_to_slice(answer.logits[answer.best])
+        mask = self.bounded(self._reached(logits > 0, last.mask, bounds, frame))
+        overlap = overlap_of(mask, last.mask)
+        return Step(view.index, logits, mask, self.area_of(mask), overlap, float(answer.scores[answer.best]))
+
+    def _why_not(self, step: Step, last: Step, look: Look) -> str:
+        stops, overlap, quality = self._stops, step.overlap or 0.0, step.quality
+        if not step.mask.any():
+            return "nothing was found"
+        if step.area_mm2 < stops.min_area_mm2:
+            return f"area {step.area_mm2:.1f} mm2 is below {stops.min_area_mm2:g}"
+        if last.area_mm2 and step.area_mm2 > stops.max_area_ratio * last.area_mm2:
+            return f"area grew {step.area_mm2 / last.area_mm2:.1f} times, over {stops.max_area_ratio:g}"
+        if overlap < stops.min_overlap:
+            return f"overlap {overlap:.2f} is below {stops.min_overlap:g}"
+        if quality is not None and quality < stops.min_quality:
+            return f"quality {quality:.2f} is below {stops.min_quality:g}"
+        likeness = look.likeness(self._values(step.index), step.mask)
+        if likeness < stops.min_likeness:
+            return f"only {likeness:.0%} of it looks like the prompted slice, below {stops.min_likeness:.0%}"
+        return ""
+
+    def _box(self, bounds: Bounds, frame: ViewFrame) -> tuple[Box, ...]:
+        if min(frame.slice_shape) < 2:
+            return ()
+        row, row_stop, column, column_stop = self._grown(bounds, self._carry.box_margin_mm, frame)
+        corners = np.zeros((2, 3))
+        corners[:, frame.axes.normal] = frame.index
+        corners[:, frame.axes.row] = row, row_stop - 1
+        corners[:, frame.axes.column] = column, column_stop - 1
+        low, high = corners.tolist()
+        return (Box((low[0], low[1], low[2]), (high[0], high[1], high[2])),)
+
+    def _reached(self, mask: BoolArray, last: BoolArray, bounds: Bounds, frame: ViewFrame) -> BoolArray:
+        """Keep the islands, within reach of the last box, that touch the last mask."""
+        row, row_stop, column, column_stop = self._grown(bounds, self._carry.reach_mm, frame)
+        crop = (slice(row, row_stop), slice(column, column_stop))
+        kept = np.zeros_like(mask)
+        kept[crop] = islands_touching(mask[crop], last[crop])
+        return kept
+
+    def _grown(self, bounds: Bounds, margin_mm: float, frame: ViewFrame) -> Bounds:
+        rows, columns = (max(1, round(margin_mm / spacing)) for spacing in self.spacing_mm)
+        row, row_stop, column, column_stop = bounds
+        return (
+            max(0, row - rows),
+            min(frame.slice_shape[0], row_stop + rows),
+            max(0, column - columns),
+            min(frame.slice_shape[1], column_stop + columns),
+        )
+
+    def _deepest(self, mask: BoolArray, bounds: Bounds, frame: ViewFrame) -> npt.NDArray[np.float64]:
+        """(1, 3): the point of a mask farthest from its border, in mm."""
+        row, row_stop, column, column_stop = bounds
+        stride = max(1, max(row_stop - row, column_stop - column) // 96)  # exact to a voxel where it matters
+        crop = np.pad(mask[row:row_stop:stride, column:column_stop:stride], 1)
+        if not crop.any():
+            crop, stride = np.pad(mask[row:row_stop, column:column_stop], 1), 1
+        depth = ndimage.distance_transform_edt(crop, sampling=self.spacing_mm)
+        deep_row, deep_column = np.unravel_index(int(np.argmax(depth)), depth.shape)
+        point = np.zeros((1, 3))
+        point[0, frame.axes.normal] = frame.index
+        point[0, frame.axes.row] = row + (int(deep_row) - 1) * stride
+        point[0, frame.axes.column] = column + (int(deep_column) - 1) * stride
+        return point
+
+
+def drawn_logits(mask: BoolArray) -> FloatArray:
+    """Return a drawn mask as logits."""
+    logits: FloatArray = np.where(mask, np.float32(GIVEN_LOGIT), np.float32(-GIVEN_LOGIT))
+    return logits
+
+
+def _consistency(step: Step) -> float:
+    return (step.overlap or 0.0) + 0.5 * (step.quality or 0.0)
+
+
+def _within(mask: BoolArray, bounds: Bounds) -> BoolArray:
+    inside = np.zeros_like(mask)
+    crop = (slice(bounds[0], bounds[1]), slice(bounds[2], bounds[3]))
+    inside[crop] = mask[crop]
+    return inside
+
+
+def islands_touching(mask: BoolArray, anchors: BoolArray) -> BoolArray:
+    """Keep the islands of a 2D mask that share a pixel with another mask.
+
+    Examples
+    --------
+    >>> row = np.array([[True, True, False, True]])
+    >>> islands_touching(row, np.array([[True, False, False, False]]))
+    array([[ True,  True, False, False]])
+    """
+    islands, count = ndimage.label(mask)
+    held = np.zeros(count + 1, bool)
+    held[islands[anchors]] = True
+    held[0] = False
+    return np.asarray(held[islands])
