@@ -1,0 +1,200 @@
+"""An evaluation on disk: JSON for programs, CSV for a spreadsheet, Markdown for a document, HTML to look at."""
+
+from __future__ import annotations
+
+import csv
+import io as text_io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from voxsam.errors import FormatError
+from voxsam.evaluate.gallery import html_page
+from voxsam.evaluate.run import Evaluation
+from voxsam.evaluate.scores import Score
+from voxsam.evaluate.summary import Estimate, Summary, summarise
+from voxsam.io.atomic import atomic_write
+
+__all__ = ["SCHEMA", "markdown_report", "scope_table", "slice_table", "write_reports"]
+
+SCHEMA = "voxsam-evaluation/1"
+
+#: The columns of the table that says how good a model is on slices, and where they come from.
+SLICE_COLUMNS = (
+    ("box", "slice-box", "box"),
+    ("1 click", "slice-clicks", "1 click"),
+    ("3 clicks", "slice-clicks", "3 clicks"),
+    ("5 clicks", "slice-clicks", "5 clicks"),
+)
+
+
+def write_reports(evaluation: Evaluation, folder: str | Path) -> tuple[Path, ...]:
+    """Write ``evaluation.json``, ``scores.csv``, ``evaluation.md`` and ``evaluation.html``.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    folder : str or Path
+        Made where it does not exist; files of these names are replaced.
+
+    Returns
+    -------
+    tuple of Path
+        In the order above.
+
+    Raises
+    ------
+    FormatError
+        If the folder or a file cannot be written.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"cannot make the folder {target}: {error.strerror}; choose another output") from error
+    summary = summarise(evaluation.scores, seed=evaluation.plan.rules.seed)
+    documents = {
+        "evaluation.json": json.dumps(_document(evaluation, summary), indent=1),
+        "scores.csv": _csv(evaluation.scores),
+        "evaluation.md": markdown_report(evaluation, summary),
+        "evaluation.html": html_page(evaluation, summary),
+    }
+    for name, text in documents.items():
+        with atomic_write(target / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return tuple(target / name for name in documents)
+
+
+def slice_table(summary: Summary, methods: Sequence[str], *, scope: str = "all") -> str:
+    """Return the Markdown table of Dice on slices: a box, and one, three and five clicks.
+
+    Parameters
+    ----------
+    summary : Summary
+    methods : sequence of str
+    scope : str
+    """
+    columns = [c for c in SLICE_COLUMNS if any(summary.find(scope, c[1], method, c[2]) for method in methods)]
+    rows = [[method, *(_cell(summary.find(scope, c[1], method, c[2])) for c in columns)] for method in methods]
+    return _table(["Dice", *(title for title, _, _ in columns)], rows) if columns else ""
+
+
+def markdown_report(evaluation: Evaluation, summary: Summary) -> str:
+    """Return the tables as Markdown."""
+    plan = evaluation.plan
+    methods = tuple(dict.fromkeys(score.method for score in evaluation.scores))
+    counted = {(s.dataset, s.label_name) for s in evaluation.scores if s.counted}
+    pieces = [
+        "# Evaluation",
+        f"{evaluation.cases} cases, {len({s.target for s in evaluation.scores})} targets, {len(counted)} labels that "
+        f"count; seed {plan.rules.seed}; {evaluation.seconds:.0f} s with {evaluation.machine.get('workers', '1')} "
+        f"worker(s) on {evaluation.machine.get('processor', 'an unknown processor')}. Means over labels (over targets, "
+        "then cases, then labels); in brackets the 95 % interval, patients drawn anew.",
+    ]
+    slices = slice_table(summary, methods)
+    if slices:
+        pieces += ["## Dice on slices", slices]
+    for protocol in plan.protocols:
+        pieces.append(f"## {protocol}")
+        for scope in summary.scopes:
+            table = scope_table(summary, protocol, scope, methods)
+            if table:
+                pieces += [f"### {_scope_title(summary, scope, protocol)}", table]
+        differences = _difference_table(summary, protocol, methods)
+        if differences:
+            pieces += [f"### {methods[0]} less each other method, paired", differences]
+        pieces += ["### By label", _label_table(summary, protocol, methods)]
+    return "\n\n".join(pieces) + "\n"
+
+
+def _scope_title(summary: Summary, scope: str, protocol: str) -> str:
+    counts = [line.estimate for line in summary.lines if line.scope == scope and line.protocol == protocol]
+    labels = max(estimate.labels for estimate in counts)
+    targets = max(estimate.targets for estimate in counts)
+    return f"{scope} ({labels} labels, {targets} targets)"
+
+
+def scope_table(summary: Summary, protocol: str, scope: str, methods: Sequence[str]) -> str:
+    """Return the Markdown table of a protocol over one scope; empty where nothing was measured."""
+    columns = summary.columns(protocol)
+    rows = []
+    for method in methods:
+        cells = [summary.find(scope, protocol, method, column) for column in columns]
+        if any(cells):
+            rows.append([method, *map(_cell, cells)])
+    return _table(["", *columns], rows) if rows else ""
+
+
+def _difference_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str:
+    found = {
+        (line.method, line.column): line.estimate
+        for line in summary.differences
+        if line.protocol == protocol and line.scope == "all"
+    }
+    columns = [column for column in summary.columns(protocol) if any(key[1] == column for key in found)]
+    rows = [
+        [method, *(_cell(found.get((method, column)), signed=True) for column in columns)]
+        for method in methods[1:]
+        if any(key[0] == method for key in found)
+    ]
+    return _table(["less", *columns], rows) if rows else ""
+
+
+def _label_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str:
+    steps = [c for c in summary.columns(protocol) if c in ("box", "1 click", "3 clicks", "5 clicks", "true slice")]
+    heads = [(method, step) for step in steps for method in methods]
+    rows = []
+    for (of, dataset, label), cells in summary.by_label.items():
+        if of == protocol:
+            values = [cells.get(method, {}).get(step) for method, step in heads]
+            rows.append([dataset, label, *("-" if v is None else f"{v:.2f}" for v in values)])
+    kept = [i for i in range(len(heads)) if any(row[i + 2] != "-" for row in rows)]
+    header = ["dataset", "label", *(f"{heads[i][1]}, {heads[i][0]}" for i in kept)]
+    return _table(header, [[*row[:2], *(row[i + 2] for i in kept)] for row in rows])
+
+
+def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None:
+        return "-"
+    sign = "+" if signed else ""
+    digits = 3 if abs(estimate.mean) < 10 else 1
+    return f"{estimate.mean:{sign}.{digits}f} ({estimate.low:{sign}.{digits}f} to {estimate.high:{sign}.{digits}f})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def _csv(scores: Iterable[Score]) -> str:
+    file = text_io.StringIO()
+    writer = csv.DictWriter(file, Score.columns(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(score.to_json() for score in scores)
+    return file.getvalue()
+
+
+def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "plan": evaluation.plan.to_json(),
+        "machine": evaluation.machine,
+        "seconds": round(evaluation.seconds, 2),
+        "cases": evaluation.cases,
+        "summary": [line.to_json() for line in summary.lines],
+        "differences": [line.to_json() for line in summary.differences],
+        "by_label": [
+            {"protocol": protocol, "dataset": dataset, "label": label, "methods": _rounded(cells)}
+            for (protocol, dataset, label), cells in summary.by_label.items()
+        ],
+        "by_case": [
+            {"protocol": protocol, "dataset": dataset, "case": case, "methods": _rounded(cells)}
+            for (protocol, dataset, case), cells in summary.by_case.items()
+        ],
+        "scores": [score.to_json() for score in evaluation.scores],
+    }
+
+
+def _rounded(cells: Any) -> dict[str, dict[str, float]]:
+    return {method: {c: round(v, 4) for c, v in columns.items()} for method, columns in cells.items()}
