@@ -113,11 +113,16 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """A pre-normalised block with a convolution for positions and scaled branches."""
+    """A pre-normalised block: attention beside a convolution (which knows positions), then a perceptron.
+
+    Every branch reads normalised tokens and is scaled before it is added. A convolution of the raw stream would let
+    the stream double with each block until the attention no longer counts.
+    """
 
     def __init__(self, width: int, heads: int, *, branch_scale: float = 0.1) -> None:
         super().__init__()
         self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.scale0 = nn.Parameter(torch.full((width,), 3 * branch_scale))
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, inner=width, heads=heads)
         self.scale1 = nn.Parameter(torch.full((width,), branch_scale))
@@ -127,10 +132,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
-        x = x + self.position(x)
         tokens = x.flatten(2).transpose(1, 2)  # (B, H*W, C)
         normal = self.norm1(tokens)
-        tokens = tokens + self.scale1 * self.attention(normal, normal, normal)
+        local = self.position(normal.transpose(1, 2).reshape(B, C, H, W)).flatten(2).transpose(1, 2)
+        tokens = tokens + self.scale0 * local + self.scale1 * self.attention(normal, normal, normal)
         tokens = tokens + self.scale2 * self.mlp(self.norm2(tokens))
         return tokens.transpose(1, 2).reshape(B, C, H, W)
 
