@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     for name in SAMPLES:
         drawing = importlib.import_module(name)
         scan, truth, grid = drawing.build()
-        named = json.loads((HERE / "samples.json").read_text(encoding="utf-8"))[name]["labels"]
+        named = json.loads((HERE / "samples.json").read_text(encoding="utf-8"))[name.replace("_", "-")]["labels"]
         if {int(value): label for value, label in named.items()} != drawing.LABELS:
             raise SystemExit(f"samples.json names other labels than {name}.py")
         for stem, array in ((name, scan), (f"{name}_truth", truth)):
