@@ -137,6 +137,13 @@ def test_n4_takes_values_below_zero_and_nan() -> None:
     assert flat.array[inside].std() < 0.5 * values[inside].std()
 
 
+def test_n4_gives_one_answer_for_one_scan() -> None:
+    tissue, shading, grid = _head((8, 24, 24))
+    scan = Volume(tissue * shading, grid, modality="MR")
+    answers = [correct_bias(scan, iterations=(5,)).array for _ in range(6)]
+    assert all(np.array_equal(answers[0], answer) for answer in answers)
+
+
 def test_n4_is_refused_where_it_makes_no_sense() -> None:
     scan = Volume(np.ones((4, 4, 4), np.int16), Geometry.from_spacing((4, 4, 4)), modality="CT")
     with pytest.raises(WindowError, match="a CT has none"):

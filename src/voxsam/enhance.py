@@ -344,7 +344,7 @@ def _log_bias(
     _execute(n4, on_progress, sitk.sitkIterationEvent, count, sum(iterations))(small, patient)
     field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32, copy=False)
     field = field[tuple(slice(0, n) for n in values.shape)]
-    inside = sitk.GetArrayViewFromImage(sitk.Resample(patient, image, sitk.Transform(), sitk.sitkNearestNeighbor))
+    inside = sitk.GetArrayFromImage(sitk.Resample(patient, image, sitk.Transform(), sitk.sitkNearestNeighbor))
     inside = inside[tuple(slice(0, n) for n in values.shape)].astype(bool)
     return np.ascontiguousarray(field - field[inside].mean() if inside.any() else field)
 
