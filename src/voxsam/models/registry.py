@@ -112,7 +112,7 @@ def card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
-    near = difflib.get_close_matches(name, CARDS, n=1)
+    near = difflib.get_close_matches(name.lower(), CARDS, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     raise ModelError(f"no model '{name}'{hint} Known: {', '.join(sorted(CARDS))}")
 

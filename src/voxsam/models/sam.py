@@ -95,7 +95,7 @@ class Sam(nn.Module):
         return F.pad(normal, (0, self.input_size - image.shape[-1], 0, self.input_size - image.shape[-2]))
 
     def postprocess(self, masks: Tensor, *, resized: tuple[int, int], image_shape: tuple[int, int]) -> Tensor:
-        """Bring ``(B, M, s, s)`` logits to the view: enlarge to the square, cut the padding, resize to ``(B, M, H, W)``."""
+        """Bring ``(B, M, s, s)`` logits to the view: enlarge to the square, cut the padding, resize to ``(H, W)``."""
         square = F.interpolate(masks, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
         return F.interpolate(square[..., : resized[0], : resized[1]], image_shape, mode="bilinear", align_corners=False)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voxsam.errors import WeightsError
 from voxsam.models.base import ModelCard
@@ -22,6 +25,7 @@ FOLDER_VARIABLE = "VOXSAM_WEIGHTS"
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 30  # for an answer, not for the whole file
 NAMES_SHOWN = 3
+LARGEST_HEADER_BYTES = 10**8  # of a safetensors file, by its own rules
 
 PACKAGED = Path(__file__).resolve().parent.parent / "weights"
 
@@ -144,8 +148,16 @@ def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None 
     if published is None:
         raise WeightsError(f"{card.name} has no published weights file to download")
     path = cache_folder() / published.filename
+    opened = ExitStack()  # pooch leaves the connection of a broken download open
+
+    def close_later(response: Any, **_: Any) -> None:
+        opened.callback(response.close)
+
     downloader = pooch.HTTPDownloader(
-        progressbar=_Progress(on_progress) if on_progress else False, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_S
+        progressbar=_Progress(on_progress) if on_progress else False,
+        chunk_size=CHUNK_BYTES,
+        timeout=TIMEOUT_S,
+        hooks={"response": close_later},
     )
     logger = pooch.get_logger()
     level = logger.level
@@ -169,6 +181,7 @@ def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None 
             f"Fetch it by hand and put it there, or into a folder named by ${FOLDER_VARIABLE}"
         ) from error
     finally:
+        opened.close()
         logger.setLevel(level)
     return path
 
@@ -239,7 +252,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             start = file.read(16)
     except OSError as error:
         raise WeightsError(f"cannot read weights from {path}: {_first_line(error)}") from error
-    if start[8:9] == b"{":
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER_BYTES:
         return _read_safetensors(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return _read_checkpoint(path)
@@ -318,7 +331,7 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -352,7 +365,9 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, warnings.catch_warnings():  # opened here: torch goes by a path's suffix
+            warnings.simplefilter("ignore", UserWarning)  # torch's doubts about a file that it then refuses
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors, or is torn; it was not opened, because it could run code "
@@ -370,9 +385,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _refused(error: Exception) -> str:
     """Pick what the safe reader stumbled over from its long advice, part of which is to read unsafely."""
-    text = str(error)
-    marker = "Unsupported"
-    return text[text.index(marker) :].split("\n")[0][:120] if marker in text else text.split("\n")[0][:120]
+    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it asks for {wanted[1]}" if wanted else "it is no plain table of tensors"
 
 
 def _fault(what: str, names: Iterable[str]) -> str:
@@ -398,11 +412,13 @@ class _Progress:
         self._on_progress = on_progress
 
     def update(self, size: int) -> None:
-        self._done = min(self._done + size, self.total or self._done + size)
-        self._on_progress(self._done, self.total)
+        self._done += size
+        if self.total:  # the last chunk counts as a whole one, and the end as the whole file once more
+            self._done = min(self._done, self.total)
+        self._on_progress(self._done, max(self._done, self.total))
 
     def reset(self) -> None:
-        self._done = 0
+        """Keep the count: it ends at the total."""
 
     def close(self) -> None:
         """Nothing to close."""

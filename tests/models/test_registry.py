@@ -1,0 +1,99 @@
+"""The table of models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+import pytest
+import torch
+
+from sam_reference import TINY, TINY_SIZES, card_of, random_sam
+from voxsam.errors import ModelError, WeightsError
+from voxsam.models import registry
+from voxsam.models.base import PromptableModel
+from voxsam.models.registry import CARDS, card, load_model, resolve_device
+from voxsam.models.weights import state_sha256
+
+torch.set_num_threads(1)
+
+
+def test_reading_the_table_needs_no_torch() -> None:
+    script = "import sys, voxsam.models.registry as r; r.card('compact'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_is_complete(name: str) -> None:
+    known = CARDS[name]
+    assert known.name == name
+    assert all((known.title, known.builder, known.licence, known.speed_class))
+    module, _, function = known.builder.partition(":")
+    assert module.startswith("voxsam.models.")
+    assert function.startswith("build_")
+    if known.weights is not None:
+        assert urlsplit(known.weights.url).scheme == "https"
+        assert known.weights.sha256 is None or len(known.weights.sha256) == 64
+        assert known.citation
+
+
+def test_the_default_needs_no_download() -> None:
+    assert card("compact").weights is None
+    assert card("compact").preprocessing.input_size == 256
+
+
+def test_the_table_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        CARDS["compact"] = CARDS["sam-vit-b"]  # type: ignore[index]
+    with pytest.raises(TypeError):
+        CARDS["sam-vit-b"].options["depth"] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["sam-vit-x", "sam_vit_b", "SAM-ViT-B", "compct"])
+def test_a_near_miss_is_helped_never_guessed(name: str) -> None:
+    with pytest.raises(ModelError, match=f"no model '{name}'; did you mean '(sam-vit-.|compact)'. Known: compact, "):
+        card(name)
+
+
+def test_a_far_miss_gets_the_list() -> None:
+    with pytest.raises(ModelError, match=r"no model 'zzz'\. Known: compact, sam-vit-b, sam-vit-h, sam-vit-l$"):
+        load_model("zzz")
+
+
+def test_a_model_is_loaded_by_name_with_the_weights_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = random_sam()
+    torch.save(sam.state_dict(), tmp_path / "tiny.pth")
+    tiny = replace(card_of(TINY), options=TINY_SIZES)
+    monkeypatch.setattr(registry, "CARDS", MappingProxyType({tiny.name: tiny}))
+    model = load_model("tiny-sam", weights=tmp_path / "tiny.pth", device="cpu")
+    assert isinstance(model, PromptableModel)
+    assert model.card is tiny
+    assert model.weights_sha256 == state_sha256(sam.state_dict())
+    with pytest.raises(WeightsError, match=r"no weights file for tiny-sam at .*gone\.pth"):
+        load_model("tiny-sam", weights=str(tmp_path / "gone.pth"))
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"), [(0, False, "cpu"), (0, True, "mps"), (2, False, "cuda:0"), (1, True, "cuda:0")]
+)
+def test_auto_takes_the_fastest_device_here(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, chosen: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert resolve_device() == chosen
+    assert resolve_device("cpu") == "cpu"
+    if cuda:
+        assert resolve_device("cuda") == "cuda"
+        assert resolve_device(f"cuda:{cuda - 1}") == f"cuda:{cuda - 1}"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu", ""])
+def test_a_device_that_is_not_here_is_named_before_any_download(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=f"no device '{device}' here; choose 'auto' or one of: cpu"):
+        load_model("sam-vit-h", device=device)
