@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import datetime as dt
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -72,7 +73,10 @@ def _train(options: argparse.Namespace) -> None:
     config = _config(options)
     if options.steps:
         config = dataclasses.replace(config, steps=options.steps)
-    Trainer(options.folder, config, ends=_deadline(options)).run()
+    trainer = Trainer(options.folder, config, ends=_deadline(options))
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: setattr(trainer, "stopping", True))  # a step is never cut in two
+    trainer.run()
 
 
 def _export(options: argparse.Namespace) -> None:

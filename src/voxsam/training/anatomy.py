@@ -144,7 +144,7 @@ def window_real(image: FloatArray, kind: str, rng: np.random.Generator) -> Float
     else:
         low, high = np.percentile(image[::2, ::2], [rng.uniform(0, 1), rng.uniform(98.5, 100)])
         middle, width = (low + high) / 2, max(high - low, 1e-3)
-    return np.clip((image - np.float32(middle)) / np.float32(width) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((image - middle) / width + 0.5, 0, 1), np.float32)
 
 
 def rounded(mask: npt.NDArray[np.bool_], blocks_px: float) -> npt.NDArray[np.bool_]:
@@ -196,12 +196,12 @@ def prepare(source: Path, target: Path) -> int:
     alone = {str(path.relative_to(source)) for path in (source / "train").rglob("*seg*.nii.gz")} - set(listed)
     entries = []
     for mask, image_name in [*listed.items(), *((name, None) for name in sorted(alone))]:
-        grid = nib.as_closest_canonical(nib.load(source / mask))
+        grid = nib.as_closest_canonical(nib.load(source / mask))  # type: ignore[no-untyped-call]
         labels = np.asanyarray(grid.dataobj).astype(np.int16)
         name, kind = Path(mask).name.replace(".nii.gz", ""), "labels"
         if image_name:
             kind = next((part for part in ("PET", "MR") if f"_{part}_" in f"{name}_"), "CT")
-            scan = nib.as_closest_canonical(nib.load(source / image_name))
+            scan = nib.as_closest_canonical(nib.load(source / image_name))  # type: ignore[no-untyped-call]
             image = np.asanyarray(scan.dataobj).astype(np.float32)
             if "openkbp" in mask:  # stored with an offset, zero outside the body
                 image = np.where(image == 0, -1000, np.minimum(image - 1000, 3000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from voxsam.training.prompts import FIRST_CLICKS, first_prompt
 from voxsam.training.scenes import BoolArray, Scene, invent_scene, paint_object, plain_frame
 
 __all__ = ["Batch", "BatchMaker"]
+
+#: A mask to ask for, and the same structure in a slice nearby where that is known.
+Target: TypeAlias = tuple[BoolArray, BoolArray | None]
 
 SOURCES = ("invented", "real labels", "real image")
 LEAST_PIXELS = 16
@@ -61,7 +65,7 @@ class Drawing:
 
     source: int
     scene: Scene
-    candidates: list[tuple[BoolArray, BoolArray | None]]  # target and the same structure nearby
+    candidates: list[Target]
     background: FloatArray | None = None
     pasted_from: int = 0
 
@@ -83,7 +87,7 @@ class BatchMaker:
     def make(self, step: int, *, images: int, size: int) -> Batch:
         """Make the batch of one step."""
         rng = np.random.default_rng([self.config.seed, step, size])
-        made: list[tuple[FloatArray, list[tuple[BoolArray, BoolArray | None]], int]] = []
+        made: list[tuple[FloatArray, list[Target], int]] = []
         while len(made) < images:
             drawing = self._draw(rng, size)
             for _ in range(self.config.reuse):
@@ -121,21 +125,20 @@ class BatchMaker:
         frame = plain_frame(rng, self.bank, size)
         for _ in range(int(rng.integers(0, 4))):
             paint_object(scene, frame, rng, self.bank)
-        candidates: list[tuple[BoolArray, BoolArray | None]] = [
+        candidates: list[Target] = [
             (scene.labels == region, nearby[region]) for region in range(1, known) if region in nearby
         ]
         return Drawing(1, scene, candidates)
 
     def _from_scan(self, piece: RealSlice, rng: np.random.Generator) -> Drawing:
         size = piece.labels.shape[0]
-        assert_image = piece.image if piece.image is not None else np.zeros((size, size), np.float32)
-        candidates: list[tuple[BoolArray, BoolArray | None]] = [
-            (real.rounded(piece.labels == name, piece.blocks_px), real.rounded(piece.neighbour == name, piece.blocks_px))
-            for name in np.unique(piece.labels)
-            if name
-        ] * 2
-        candidates += [(mask, None) for mask in real.easy_structures(assert_image, piece.kind)]
-        image = real.window_real(assert_image, piece.kind, rng)
+        pixels = piece.image if piece.image is not None else np.zeros((size, size), np.float32)
+        candidates: list[Target] = []
+        for name in np.unique(piece.labels[piece.labels > 0]):
+            here, nearby = (real.rounded(part == name, piece.blocks_px) for part in (piece.labels, piece.neighbour))
+            candidates += [(here, nearby)] * 2
+        candidates += [(mask, None) for mask in real.easy_structures(pixels, piece.kind)]
+        image = real.window_real(pixels, piece.kind, rng)
         scene = Scene(np.zeros((size, size), np.int16))
         frame = plain_frame(rng, self.bank, size)
         for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.7 or not candidates else 0):
@@ -143,9 +146,7 @@ class BatchMaker:
             paint_object(scene, frame, rng, self.bank, within=inside if inside.mean() > 0.05 else None)
         return Drawing(2, scene, candidates, image)
 
-    def _photograph(
-        self, drawing: Drawing, rng: np.random.Generator
-    ) -> tuple[FloatArray, list[tuple[BoolArray, BoolArray | None]], int] | None:
+    def _photograph(self, drawing: Drawing, rng: np.random.Generator) -> tuple[FloatArray, list[Target], int] | None:
         """Give a drawing grey values, noise, a window and an orientation; None if it shows nothing to ask for."""
         if drawing.background is None:
             clean = render(drawing.scene, rng, self.bank)
@@ -190,7 +191,7 @@ class BatchMaker:
 
     def _assemble(
         self,
-        made: list[tuple[FloatArray, list[tuple[BoolArray, BoolArray | None]], int]],
+        made: list[tuple[FloatArray, list[Target], int]],
         rng: np.random.Generator,
         size: int,
     ) -> Batch:
@@ -222,7 +223,7 @@ class BatchMaker:
 
 
 def bank_texture(bank: NoiseBank, rng: np.random.Generator, size: int) -> FloatArray:
-    """A texture of random grain."""
+    """Cut a texture of random grain."""
     return bank.cut(rng, size, scale_px=float(np.exp(rng.uniform(0, np.log(12)))))
 
 
@@ -235,11 +236,9 @@ def _one_side(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return table[labels]
 
 
-def _choose(
-    drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Generator, count: int
-) -> list[tuple[BoolArray, BoolArray | None]]:
+def _choose(drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Generator, count: int) -> list[Target]:
     """Choose `count` targets that can be seen, repeating some if there are fewer."""
-    chosen: list[tuple[BoolArray, BoolArray | None]] = []
+    chosen: list[Target] = []
     for _ in range(4 * count):
         if len(chosen) == count:
             break
@@ -277,10 +276,8 @@ def _propose(drawing: Drawing, rng: np.random.Generator) -> tuple[BoolArray | No
     return scene.labels == region, None
 
 
-def _component(
-    target: BoolArray, neighbour: BoolArray | None, rng: np.random.Generator
-) -> tuple[BoolArray, BoolArray | None]:
-    """One connected part of a target, larger ones more often, and what touches it in the neighbour."""
+def _component(target: BoolArray, neighbour: BoolArray | None, rng: np.random.Generator) -> Target:
+    """Return one connected part of a target, larger ones more often, and what touches it in the neighbour."""
     labelled, count = ndimage.label(target)
     if count < 2:
         return target, neighbour
@@ -294,7 +291,7 @@ def _component(
 
 
 def _border_contrast(target: BoolArray, clean: FloatArray) -> float:
-    """Mean step of the clean image across the target's border."""
+    """Return the mean step of the clean image across the target's border."""
     steps = []
     for axis in (0, 1):
         image, mask = (clean, target) if axis else (clean.T, target.T)

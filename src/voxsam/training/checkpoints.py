@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voxsam.models.compact_network import CompactNetwork
+
 __all__ = ["MovingAverage", "load_checkpoint", "save_checkpoint"]
 
 
@@ -19,11 +21,11 @@ class MovingAverage:
 
     Parameters
     ----------
-    network : Module
+    network : CompactNetwork
     decay : float
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: CompactNetwork, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
 
@@ -31,19 +33,19 @@ class MovingAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after a step; early on the average is short, so that it does not remember the start."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = list(self.network.parameters()), list(network.parameters())
+        mine: list[Tensor] = list(self.network.parameters())
+        theirs: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - keep)
 
     @torch.no_grad()
-    def settle(self, encoder: nn.Module, images: Iterable[Tensor]) -> None:
+    def settle(self, images: Iterable[Tensor]) -> None:
         """Measure the batch statistics anew: those of the trained weights do not fit their average.
 
         Parameters
         ----------
-        encoder : Module
-            Part of `network` that sees the images.
         images : iterable of (B, 3, H, W) tensors
         """
+        encoder = self.network.encoder
         norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.reset_running_stats()

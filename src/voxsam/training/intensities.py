@@ -96,7 +96,7 @@ def _streaks(size: int, rng: np.random.Generator) -> FloatArray:
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     angle = np.arctan2(y - rng.random(), x - rng.random()).astype(np.float32)
     wave = np.sin(angle * rng.integers(5, 25) + rng.uniform(0, 6)) * np.sin(angle * rng.integers(3, 17))
-    return (wave * rng.uniform(0.02, 0.12)).astype(np.float32)
+    return np.asarray(wave * rng.uniform(0.02, 0.12), np.float32)
 
 
 def to_display(image: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -112,7 +112,7 @@ def to_display(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     if rng.random() < 0.1:
         grey = 1 - grey
     if rng.random() < 0.9:
-        return np.broadcast_to(grey, (3, *grey.shape))
+        return np.asarray(np.broadcast_to(grey, (3, *grey.shape)))
     span = max(high - low, 1e-3)
     channels = []
     for _ in range(3):

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxsam.models.compact_network import CompactNetwork, PromptBatch
+from voxsam.models.compact_network import CompactNetwork
+from voxsam.models.compact_prompts import PromptBatch
 from voxsam.training.batches import SOURCES, Batch, BatchMaker
 from voxsam.training.checkpoints import MovingAverage, load_checkpoint, save_checkpoint
-from voxsam.training.config import Config
+from voxsam.training.config import Config, Phase
 from voxsam.training.loss import answer_losses
 from voxsam.training.prompts import KINDS, correction_click
 
@@ -90,7 +91,8 @@ class Trainer:
     def __init__(self, folder: Path, config: Config, *, ends: float | None = None, autocast: bool = True) -> None:
         self.folder, self.config, self.autocast = folder, config, autocast
         torch.manual_seed(config.seed)
-        self.network = CompactNetwork().to(memory_format=torch.channels_last)
+        self.network = CompactNetwork()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -105,6 +107,7 @@ class Trainer:
         self.schedule = Schedule(config, None if ends is None else self.began, ends)
         self._reached: dict[str, list[float]] = defaultdict(list)
         self._costs: list[float] = []
+        self.stopping = False  # set it from elsewhere to end after the present step
 
     @property
     def checkpoint(self) -> Path:
@@ -112,7 +115,7 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def run(self) -> None:
-        """Train until the schedule ends; leaves a settled checkpoint."""
+        """Train until the schedule ends, or `stopping` is set; leaves a checkpoint."""
         saved = logged = time.time()
         seen = self.images_seen
         for batch in self._batches():
@@ -123,10 +126,12 @@ class Trainer:
             if self.step % LOG_EVERY == 0:
                 self._log(progress, rate, (self.images_seen - seen) / (now - logged))
                 logged, seen = now, self.images_seen
+            if self.stopping:
+                break
             if now - saved > 60 * self.config.checkpoint_minutes:
                 self.save()
                 saved = now
-        self.save(settle=True)
+        self.save(settle=not self.stopping)
 
     def train_step(self, batch: Batch, rate: float) -> float:
         """Take one step on a batch with its rounds of corrections; returns the cost."""
@@ -148,7 +153,7 @@ class Trainer:
             if turn + 1 < rounds:
                 prompts = corrected(prompts, logits.detach(), scores.detach(), targets, rng)
         self.optimiser.zero_grad(set_to_none=True)
-        cost.backward()
+        cost.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm, foreach=True)
         self.optimiser.step()
         self.step += 1
@@ -172,12 +177,12 @@ class Trainer:
         }
         save_checkpoint(self.checkpoint, state)
 
-    def settle(self, batches: int = SETTLING_BATCHES) -> None:
-        """Measure the batch statistics of the averaged weights on fresh images of the present size."""
+    def settle(self, phase: Phase | None = None, *, batches: int = SETTLING_BATCHES) -> None:
+        """Measure the batch statistics of the averaged weights on fresh images; without a `phase`, the present one."""
         maker = BatchMaker(replace(self.config, reuse=1))
-        phase = self.config.phase_at(self.schedule.progress(self.step, time.time()))
+        phase = phase or self.config.phase_at(self.schedule.progress(self.step, time.time()))
         fresh = (maker.make(10**8 + i, images=2 * phase.images, size=phase.size_px) for i in range(batches))
-        self.average.settle(self.average.network.encoder, (to_tensors(batch)[0] for batch in fresh))
+        self.average.settle(to_tensors(batch)[0] for batch in fresh)
 
     def _resume(self) -> None:
         state = load_checkpoint(self.checkpoint)
@@ -232,7 +237,7 @@ class Trainer:
                 self._reached[f"r1.{source}"] += one[batch.sources == i].ravel().tolist()
 
     def _log(self, progress: float, rate: float, speed: float) -> None:
-        line = {
+        line: dict[str, object] = {
             "step": self.step,
             "images": self.images_seen,
             "progress": round(progress, 4),
@@ -251,16 +256,16 @@ class Trainer:
 
     @torch.no_grad()
     def activation_scales(self) -> dict[str, float]:
-        """Standard deviation of what each stage of the encoder puts out; all should stay near 1."""
+        """Return the standard deviation of what each stage of the encoder puts out; all should stay near 1."""
         maker = BatchMaker(replace(self.config, reuse=1, real_label_share=0.0, real_image_share=0.0))
         images = to_tensors(maker.make(10**9, images=4, size=128))[0]
-        encoder, scales = self.network.encoder.eval(), {}
+        encoder, scales = self.network.encoder.eval(), dict[str, float]()
         hooks = [
             module.register_forward_hook(
                 lambda _m, _i, out, name=name: scales.__setitem__(name, round(float(out.float().std()), 3))
             )
             for name, module in encoder.named_modules()
-            if name and (name.count(".") == 0 or name.startswith("blocks.") and name.count(".") == 1)
+            if name and (name.count(".") == 0 or (name.startswith("blocks.") and name.count(".") == 1))
         ]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             encoder(images)
@@ -317,7 +322,7 @@ _maker: BatchMaker | None = None
 
 
 def _start_worker(config: Config, niceness: int = 10) -> None:
-    global _maker  # noqa: PLW0603  one maker a process: its noise takes a second to make
+    global _maker  # one maker a process: its noise takes a second to make
     if niceness:
         os.nice(niceness)
         torch.set_num_threads(1)

@@ -82,7 +82,7 @@ def _click(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, i
 
 
 def _miss(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, int]:
-    """A background click, more often near the target than far."""
+    """Draw a background click, more often near the target than far."""
     near = ndimage.binary_dilation(target[::2, ::2], iterations=int(rng.integers(2, 10))) & ~target[::2, ::2]
     ys, xs = np.nonzero(near if near.any() and rng.random() < 0.8 else ~target[::2, ::2])
     if not len(ys):
@@ -92,7 +92,7 @@ def _miss(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, in
 
 
 def jitter_box(target: BoolArray, rng: np.random.Generator) -> FloatArray:
-    """A box as drawn: mostly close, sometimes loose, sometimes a little inside."""
+    """Draw a box as people do: mostly close, sometimes loose, sometimes a little inside."""
     tight = bounds(target)
     sides = np.tile(tight[2:] - tight[:2] + 1, 2)
     style = rng.random()
@@ -108,7 +108,7 @@ def jitter_box(target: BoolArray, rng: np.random.Generator) -> FloatArray:
 
 
 def bounds(mask: BoolArray) -> FloatArray:
-    """Outer pixel centres (left, top, right, bottom) of a mask that is not empty."""
+    """Return the outer pixel centres (left, top, right, bottom) of a mask that is not empty."""
     ys, xs = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
     return np.array([xs[0], ys[0], xs[-1], ys[-1]], np.float32)
 
@@ -116,7 +116,7 @@ def bounds(mask: BoolArray) -> FloatArray:
 def earlier_logits(
     target: BoolArray, rng: np.random.Generator, bank: NoiseBank, neighbour: BoolArray | None
 ) -> FloatArray:
-    """Logits at half size as an earlier answer would have left them: of a neighbour, or shifted, grown, eaten away."""
+    """Return logits at half size as an earlier answer leaves them: of a neighbour, or shifted, grown, eaten away."""
     source = neighbour if neighbour is not None and neighbour.sum() > 12 and rng.random() < 0.8 else target
     half = source[::2, ::2]
     size = half.shape[0]
@@ -130,13 +130,14 @@ def earlier_logits(
         distance = ndimage.affine_transform(distance, grow, offset, order=1, mode="nearest")
         distance = distance + np.float32(rng.normal(0, 0.1) * radius)
     rough = np.float32(rng.choice([0, 0.1, 0.25]) * radius) * bank.cut(rng, size, scale_px=radius / 2)
-    return np.clip((distance + rough) * np.float32(np.exp(rng.uniform(-0.5, 1.5))), -12, 12).astype(np.float32)
+    sharpness = np.float32(np.exp(rng.uniform(-0.5, 1.5)))
+    return np.asarray(np.clip((distance + rough) * sharpness, -12, 12), np.float32)
 
 
 def _carried(
     logits: FloatArray, target: BoolArray, rng: np.random.Generator
 ) -> tuple[FloatArray | None, list[tuple[float, float, int]]]:
-    """Box and click that propagation takes from an earlier answer; the click only where it is right."""
+    """Return box and click that propagation takes from an earlier answer; the click only where it is right."""
     mask = logits > 0
     if mask.sum() < 4:
         return None, []
@@ -145,11 +146,11 @@ def _carried(
         margin = rng.uniform(0, 4)
         box = 2 * bounds(mask) + np.array([-margin, -margin, 1 + margin, 1 + margin], np.float32)
         box = np.clip(box, 0, target.shape[0] - 1).astype(np.float32)
-    points = []
+    points: list[tuple[float, float, int]] = []
     if rng.random() < 0.55:
         y, x = np.unravel_index(int(logits.argmax()), logits.shape)
         if target[2 * y, 2 * x]:
-            points = [(2.0 * x, 2.0 * y, 1)]
+            points = [(2.0 * float(x), 2.0 * float(y), 1)]
     return box, points
 
 

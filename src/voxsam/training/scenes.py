@@ -61,7 +61,7 @@ class Frame:
 
     @property
     def size(self) -> int:
-        return self.x.shape[0]
+        return int(self.x.shape[0])
 
     def around(self, x: float, y: float, angle: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Coordinates moved to (x, y) and turned."""
@@ -126,8 +126,10 @@ def _frame(
 
 def _radius(x: FloatArray, y: FloatArray, a: float, b: float, power: float = 2.0) -> FloatArray:
     if power == 2.0:
-        return np.sqrt((x / np.float32(a)) ** 2 + (y / np.float32(b)) ** 2)
-    return ((np.abs(x) / np.float32(a)) ** power + (np.abs(y) / np.float32(b)) ** power) ** np.float32(1 / power)
+        radius: FloatArray = np.sqrt((x / np.float32(a)) ** 2 + (y / np.float32(b)) ** 2)
+    else:
+        radius = ((np.abs(x) / np.float32(a)) ** power + (np.abs(y) / np.float32(b)) ** power) ** np.float32(1 / power)
+    return radius
 
 
 def _partition(scene: Scene, inside: BoolArray, rng: np.random.Generator, bank: NoiseBank, parts: int) -> None:
@@ -176,9 +178,7 @@ def _body(scene: Scene, frame: Frame, rng: np.random.Generator, bank: NoiseBank)
         scene.groups.append(scene.family(cavity))
 
 
-def _bones(
-    scene: Scene, frame: Frame, rng: np.random.Generator, half_axes: tuple[float, float], *, at: float
-) -> None:
+def _bones(scene: Scene, frame: Frame, rng: np.random.Generator, half_axes: tuple[float, float], *, at: float) -> None:
     if rng.random() < 0.25:
         return
     for _ in range(int(rng.integers(2, 12))):
@@ -191,9 +191,7 @@ def _bones(
             scene.paint(r < rng.uniform(0.4, 0.75), parent=bone)
 
 
-def _spine(
-    scene: Scene, frame: Frame, rng: np.random.Generator, centre: tuple[float, float], radius: float
-) -> None:
+def _spine(scene: Scene, frame: Frame, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
     x, y = frame.around(*centre)
     vertebral = _radius(x, y, radius, radius * rng.uniform(0.7, 0.9), 2.5)
     arch = _radius(x, y - 1.5 * radius, radius * 0.8, radius * 0.9)
@@ -237,22 +235,24 @@ def _level(frame: Frame, rng: np.random.Generator, bank: NoiseBank, centre: tupl
     x, y = frame.around(*centre, rng.uniform(0, np.pi))
     rough = bank.cut(rng, size, scale_px=np.clip(a * size / rng.uniform(2, 8), 1, 64))
     wobble = np.float32(rng.choice([0.0, 0.08, 0.25]) * rng.random())
-    kind = rng.random()
+    kind, level = rng.random(), np.zeros_like(x)
     if kind < 0.45:
-        return 1 - _radius(x, y, a, b, float(rng.choice([2.0, 2.0, 2.0, 3.0, 1.5]))) + wobble * rough
-    if kind < 0.6:  # tube
+        level = 1 - _radius(x, y, a, b, float(rng.choice([2.0, 2.0, 2.0, 3.0, 1.5])))
+    elif kind < 0.6:  # tube
         width, length = a * rng.uniform(0.12, 0.4), a * rng.uniform(1.5, 4)
         bend = np.float32(rng.uniform(0, 0.6) * a) * np.sin(x / np.float32(a) * np.float32(rng.uniform(0.5, 2)))
-        return np.minimum(1 - np.abs(y - bend) / np.float32(width), 1 - np.abs(x) / np.float32(length)) + wobble * rough
-    if kind < 0.7:  # ring or thin wall
+        level = np.minimum(1 - np.abs(y - bend) / np.float32(width), 1 - np.abs(x) / np.float32(length))
+    elif kind < 0.7:  # ring or thin wall
         wall = np.float32(rng.uniform(0.06, 0.35))
-        return 1 - np.abs(1 - wall - _radius(x, y, a, b)) / wall + wobble * rough
-    if kind < 0.85:  # blob
-        return 0.8 - _radius(x, y, a, b) ** 2 + np.float32(0.6) * rough
-    if kind < 0.94:  # crescent
+        level = 1 - np.abs(1 - wall - _radius(x, y, a, b)) / wall
+    elif kind < 0.85:  # blob
+        level, wobble = 0.8 - _radius(x, y, a, b) ** 2, np.float32(0.6)
+    elif kind < 0.94:  # crescent
         shift = np.float32(rng.uniform(0.2, 0.8) * b)
-        return np.minimum(1 - _radius(x, y, a, b), _radius(x, y - shift, a, b) - np.float32(0.9)) + wobble * rough
-    return np.minimum(1 - _radius(x, y, a, a), rough - np.float32(rng.uniform(0.2, 0.9)))  # a cluster of dots
+        level = np.minimum(1 - _radius(x, y, a, b), _radius(x, y - shift, a, b) - np.float32(0.9))
+    else:  # a cluster of dots
+        level, wobble = np.minimum(1 - _radius(x, y, a, a), rough - np.float32(rng.uniform(0.2, 0.9))), np.float32(0)
+    return np.asarray(level + wobble * rough, np.float32)
 
 
 def paint_object(

@@ -1,0 +1,234 @@
+"""The embedded default, compact, as a promptable model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxsam.errors import ModelError, PromptError, WeightsError
+from voxsam.models.base import Embedding, FloatArray, ModelCard, SliceLogits, SlicePrompts
+from voxsam.models.compact_encoder import CHANNELS, STRIDES
+from voxsam.models.compact_network import CompactNetwork
+from voxsam.models.compact_prompts import PromptBatch
+from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
+from voxsam.models.weights import load_state, read_state, state_sha256
+
+__all__ = ["CompactModel", "build_compact"]
+
+MULTIPLE_PX = 16  # the coarsest features
+PADDING_LABEL = -1
+LOGIT_LIMIT = 20.0  # as in training; a fill of -1e4 outside a region says no more
+
+
+class CompactModel:
+    """A `CompactNetwork` as a `PromptableModel`.
+
+    Parameters
+    ----------
+    card : ModelCard
+    network : CompactNetwork
+        With its weights, and `CompactNetwork.fold` applied.
+    device : str
+        Where it runs, as torch names it.
+
+    Examples
+    --------
+    >>> from voxsam.models.registry import card
+    >>> model = CompactModel(card("compact"), CompactNetwork().eval().fold())
+    >>> embedding = model.encode(np.zeros((30, 40, 3), np.float32))
+    >>> answer = model.decode(embedding, SlicePrompts(box_xyxy=[5, 5, 20, 20]), multimask=True)
+    >>> answer.logits.shape, answer.scores.shape, answer.low_res_logits.shape
+    ((3, 30, 40), (3,), (3, 96, 128))
+    """
+
+    def __init__(self, card: ModelCard, network: CompactNetwork, device: str = "cpu") -> None:
+        self._card = card
+        self._device = torch.device(device)
+        network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().requires_grad_(False)
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is."""
+        return self._card
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights in use."""
+        return state_sha256(self._network.state_dict())
+
+    @property
+    def network(self) -> CompactNetwork:
+        """The network, for those who want to go beneath `encode` and `decode`."""
+        return self._network
+
+    @torch.no_grad()
+    def encode(self, pixels: FloatArray) -> Embedding:
+        """Run the image encoder.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) float array in 0..1
+
+        Returns
+        -------
+        Embedding
+            Its features are (C, h, w) tensors on the model's device, named as in `compact_network.CHANNELS`.
+
+        Raises
+        ------
+        InputError
+            If shape, type or range do not fit.
+        """
+        pixels = check_pixels(pixels)
+        image_shape = (pixels.shape[0], pixels.shape[1])
+        image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None]
+        image = F.interpolate(
+            image, resized_shape(image_shape, self._card.preprocessing), mode="bilinear", antialias=True
+        )
+        image = pad_to(image, self._input_shape(image_shape))
+        features = self._network.encoder(image.contiguous(memory_format=torch.channels_last))
+        return Embedding({name: feature[0] for name, feature in features.items()}, image_shape)
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
+        """Answer prompts on an encoded view.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of this model; its features may be numpy arrays, in half precision too.
+        prompts : SlicePrompts
+        multimask : bool
+            True: the three alternatives, as the decoder orders them. False: the one answer.
+
+        Returns
+        -------
+        SliceLogits
+
+        Raises
+        ------
+        PromptError
+            If a mask prompt has another shape, a label is unknown, or a number is not finite.
+        ModelError
+            If the embedding is another model's.
+        """
+        image_shape = embedding.image_shape
+        height, width = self._input_shape(image_shape)
+        features = self._features(embedding)
+        check_prompts_on(prompts, image_shape, (height // 2, width // 2))
+        answers, scores = self._network.decode(features, self._batch(prompts, image_shape))
+        chosen = slice(1, None) if multimask else slice(0, 1)
+        low_res, scores = answers[0, 0, chosen].float(), scores[0, 0, chosen].float()
+        return SliceLogits(self._to_view(low_res, image_shape), scores.cpu().numpy(), low_res.cpu().numpy())
+
+    def _input_shape(self, image_shape: tuple[int, int]) -> tuple[int, int]:
+        """Shape of the network's input for a view: its longer side scaled, both sides padded no more than needed."""
+        height, width = resized_shape(image_shape, self._card.preprocessing)
+        return -(-height // MULTIPLE_PX) * MULTIPLE_PX, -(-width // MULTIPLE_PX) * MULTIPLE_PX
+
+    def _features(self, embedding: Embedding) -> dict[str, Tensor]:
+        height, width = self._input_shape(embedding.image_shape)
+        expected = {name: (CHANNELS[name], height // step, width // step) for name, step in STRIDES.items()}
+        came = {name: tuple(value.shape) for name, value in embedding.features.items()}
+        if came != expected:
+            raise ModelError(
+                f"{self._card.name} needs its own embedding, {expected}; got {came}. "
+                "Encode the view again with this model."
+            )
+        return {name: self._feature(embedding.features[name]) for name in expected}
+
+    def _feature(self, found: Any) -> Tensor:
+        # a copy of an array: it may be read-only, as those mapped from a file are
+        tensor = found if isinstance(found, Tensor) else torch.tensor(np.asarray(found))
+        return tensor.to(self._device, torch.float32)[None].contiguous(memory_format=torch.channels_last)
+
+    def _batch(self, prompts: SlicePrompts, image_shape: tuple[int, int]) -> PromptBatch:
+        # the last point is padding: the network needs at least one
+        points = self._to_input(np.concatenate([prompts.points_xy, np.zeros((1, 2), np.float32)]), image_shape)
+        labels = torch.tensor([*prompts.point_labels.tolist(), PADDING_LABEL], device=self._device)
+        box = np.zeros(4, np.float32) if prompts.box_xyxy is None else prompts.box_xyxy
+        mask = self._mask(prompts, image_shape)
+        height, width = self._input_shape(image_shape)
+        shape = (1, 1, height // 2, width // 2)
+        return PromptBatch(
+            points.view(1, 1, -1, 2),
+            labels.view(1, 1, -1),
+            self._to_input(box.reshape(2, 2), image_shape).view(1, 1, 4),
+            torch.tensor([[prompts.box_xyxy is not None]], device=self._device),
+            torch.zeros(shape, device=self._device) if mask is None else mask.view(shape),
+            torch.tensor([[mask is not None]], device=self._device),
+        )
+
+    def _to_input(self, points_xy: FloatArray, image_shape: tuple[int, int]) -> Tensor:
+        """Move pixel centres of the view to the network's input, where pixel centres are whole numbers too."""
+        height, width = resized_shape(image_shape, self._card.preprocessing)
+        scale_xy = np.array([width / image_shape[1], height / image_shape[0]])
+        moved = (np.asarray(points_xy, np.float64) + 0.5) * scale_xy - 0.5
+        return torch.tensor(moved, dtype=torch.float32, device=self._device)
+
+    def _mask(self, prompts: SlicePrompts, image_shape: tuple[int, int]) -> Tensor | None:
+        """Return an earlier answer as the decoder gives it, (h, w); None if there is none."""
+        if prompts.low_res_logits is not None:
+            if not np.isfinite(prompts.low_res_logits).all():
+                raise PromptError("low_res_logits must be finite; give them as the model gave them")
+            return torch.tensor(prompts.low_res_logits, device=self._device).float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        if prompts.mask_logits is None:
+            return None
+        mask = torch.tensor(prompts.mask_logits, device=self._device).float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        resized = F.interpolate(
+            mask[None, None], resized_shape(image_shape, self._card.preprocessing), mode="bilinear", antialias=True
+        )
+        outside = min(float(mask.min()), 0.0)
+        return F.avg_pool2d(pad_to(resized, self._input_shape(image_shape), value=outside), 2)[0, 0]
+
+    def _to_view(self, low_res: Tensor, image_shape: tuple[int, int]) -> FloatArray:
+        """Bring (M, h, w) logits to the view's pixels: enlarge to the input, cut the padding, resize."""
+        height, width = resized_shape(image_shape, self._card.preprocessing)
+        full = F.interpolate(low_res[None], self._input_shape(image_shape), mode="bilinear", align_corners=False)
+        logits = F.interpolate(full[..., :height, :width], image_shape, mode="bilinear", align_corners=False)
+        return np.asarray(logits[0].cpu().numpy(), np.float32)
+
+
+def build_compact(card: ModelCard, weights: Path | None, device: str) -> CompactModel:
+    """Build the embedded default from its card and its weights file.
+
+    Parameters
+    ----------
+    card : ModelCard
+    weights : Path or None
+        As ``python -m voxsam.training export`` writes it.
+    device : str
+
+    Returns
+    -------
+    CompactModel
+
+    Raises
+    ------
+    WeightsError
+        If there is no file, it cannot be read safely, or it is of another model.
+
+    Examples
+    --------
+    >>> from voxsam.models.registry import card
+    >>> build_compact(card("compact"), None, "cpu")
+    Traceback (most recent call last):
+    voxsam.errors.WeightsError: compact needs its weights file, compact.safetensors; none was given
+    """
+    if weights is None:
+        raise WeightsError(f"{card.name} needs its weights file, {card.name}.safetensors; none was given")
+    network = CompactNetwork().eval().fold()
+    load_state(network, read_state(weights), source=weights, model=card.name)
+    return CompactModel(card, network, device)
+
+
+def pad_to(image: Tensor, shape: tuple[int, int], *, value: float = 0.0) -> Tensor:
+    """Pad (..., h, w) at the bottom and right."""
+    return F.pad(image, (0, shape[1] - image.shape[-1], 0, shape[0] - image.shape[-2]), value=value)
