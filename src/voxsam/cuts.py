@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ FloatArray = npt.NDArray[np.float64]
 
 #: A stroke becomes at most this many clicks on a slice: models are trained on few.
 CLICKS_A_STROKE = 6
+#: Clicks are shown one after the other at most this many times; the first ones go together where there are more.
+MOST_TURNS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +29,10 @@ class SliceCut:
 
     Parameters
     ----------
-    positive_zyx, negative_zyx : (N, 3) float array
+    points_zyx : (N, 3) float array
         Clicks, in the order they were made; strokes give several.
+    point_labels : (N,) int array
+        1 for a positive click, 0 for a negative one.
     boxes : tuple of Box
         On the slice, or cut by it.
     given : (rows, columns) bool array or None
@@ -37,34 +41,30 @@ class SliceCut:
     Examples
     --------
     >>> grid = Geometry.from_spacing((9, 32, 32))
-    >>> cut_prompts([Point((4, 10, 10)), Point((5, 1, 1))], grid, "axial", 4).positive_zyx
+    >>> cut_prompts([Point((4, 10, 10)), Point((5, 1, 1))], grid, "axial", 4).points_zyx
     array([[ 4., 10., 10.]])
     """
 
-    positive_zyx: FloatArray
-    negative_zyx: FloatArray
+    points_zyx: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
+    point_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     boxes: tuple[Box, ...] = ()
     given: BoolArray | None = None
 
     @property
+    def positive_zyx(self) -> FloatArray:
+        """The positive clicks."""
+        positive: FloatArray = self.points_zyx[self.point_labels == 1]
+        return positive
+
+    @property
     def is_empty(self) -> bool:
         """Nothing was said about this slice."""
-        return not self.wants_something and not len(self.negative_zyx)
+        return not self.wants_something and not len(self.points_zyx)
 
     @property
     def wants_something(self) -> bool:
         """Some prompt says that the object is here; negative clicks alone do not."""
-        return bool(len(self.positive_zyx) or self.boxes or self.given is not None)
-
-    @property
-    def points_zyx(self) -> FloatArray:
-        """All clicks, positive ones first."""
-        return np.concatenate([self.positive_zyx, self.negative_zyx])
-
-    @property
-    def point_labels(self) -> npt.NDArray[np.int64]:
-        """1 for each positive click, 0 for each negative one."""
-        return np.repeat(np.array([1, 0]), (len(self.positive_zyx), len(self.negative_zyx)))
+        return bool(self.point_labels.any() or self.boxes or self.given is not None)
 
     def by_box(self) -> tuple[SliceCut, ...]:
         """Split into one cut a box, as models take one box at a time.
@@ -74,13 +74,32 @@ class SliceCut:
         """
         if len(self.boxes) < 2:
             return (self,)
-        held = np.stack([_holds(box, self.positive_zyx) for box in self.boxes])
+        positive = self.point_labels == 1
+        held = np.stack([_holds(box, self.points_zyx) for box in self.boxes])
         parts = [
-            replace(self, positive_zyx=self.positive_zyx[inside], boxes=(box,))
+            replace(self._clicked(inside | ~positive), boxes=(box,))
             for box, inside in zip(self.boxes, held, strict=True)
         ]
-        alone = self.positive_zyx[~held.any(axis=0)]
-        return (*parts, replace(self, positive_zyx=alone, boxes=())) if len(alone) else tuple(parts)
+        alone = positive & ~held.any(axis=0)
+        return (*parts, replace(self._clicked(alone | ~positive), boxes=())) if alone.any() else tuple(parts)
+
+    def in_turns(self) -> tuple[SliceCut, ...]:
+        """Split into what was said first, then with each later click, as models were trained to be corrected.
+
+        Examples
+        --------
+        >>> cut = SliceCut(np.zeros((3, 3)), np.array([1, 0, 1]))
+        >>> [len(turn.points_zyx) for turn in cut.in_turns()]
+        [1, 2, 3]
+        """
+        count = len(self.points_zyx)
+        wanted = bool(self.boxes) or self.given is not None
+        first = 0 if wanted else int(np.argmax(self.point_labels == 1)) + 1
+        first = max(first, count + 1 - MOST_TURNS)
+        return tuple(self._clicked(np.arange(count) < turn) for turn in range(min(first, count), count + 1))
+
+    def _clicked(self, chosen: BoolArray) -> SliceCut:
+        return replace(self, points_zyx=self.points_zyx[chosen], point_labels=self.point_labels[chosen])
 
 
 def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, index: int) -> SliceCut:
@@ -101,7 +120,8 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
         A box that is flat along another axis says nothing here; one with an extent is cut.
     """
     axes = geometry.axes_of(plane)
-    clicks: dict[bool, list[FloatArray]] = {True: [], False: []}
+    clicks: list[FloatArray] = [np.zeros((0, 3))]
+    labels: list[int] = []
     boxes: list[Box] = []
     given: BoolArray | None = None
     for prompt in prompts:
@@ -112,13 +132,14 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
         elif index not in indices_of(prompt, geometry, plane):
             continue
         elif isinstance(prompt, Point):
-            clicks[prompt.positive].append(np.array([prompt.zyx]))
+            clicks.append(np.array([prompt.zyx]))
+            labels.append(int(prompt.positive))
         elif isinstance(prompt, Scribble):
-            clicks[prompt.positive].append(_clicks_along(prompt, axes.normal, index, geometry.shape[axes.normal]))
+            clicks.append(_clicks_along(prompt, axes.normal, index, geometry.shape[axes.normal]))
+            labels += [int(prompt.positive)] * len(clicks[-1])
         else:
             boxes.append(_on_slice(prompt, axes.normal, index))
-    none = [np.zeros((0, 3))]
-    return SliceCut(np.concatenate(clicks[True] or none), np.concatenate(clicks[False] or none), tuple(boxes), given)
+    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), tuple(boxes), given)
 
 
 def anchors_of(cut: SliceCut, axes: PlaneAxes, shape: tuple[int, ...]) -> BoolArray:

@@ -16,7 +16,16 @@ from voxsam.prompts import Box, Prompt
 from voxsam.views import OUTSIDE_LOGIT, Region, View, ViewFrame
 from voxsam.zoom import Bounds, ZoomRules, bounds_of, stability, union_of
 
-__all__ = ["GIVEN_LOGIT", "SlicePrediction", "ask", "overlap_of", "predict_cut", "predict_slice", "to_pixels"]
+__all__ = [
+    "GIVEN_LOGIT",
+    "SlicePrediction",
+    "ask",
+    "ask_in_turns",
+    "overlap_of",
+    "predict_cut",
+    "predict_slice",
+    "to_pixels",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -147,8 +156,21 @@ def ask(
     -------
     SliceLogits
     """
-    frame = store.stack.frame(view)
-    return store.decode(store.get(view), to_pixels(cut, frame, mask_logits), multimask=multimask)
+    prompts = to_pixels(cut, store.stack.frame(view), mask_logits)
+    return store.decode(store.get(view), prompts, multimask=multimask)
+
+
+def ask_in_turns(store: EmbeddingStore, view: View, cut: SliceCut) -> SliceLogits:
+    """Ask the model about one view, click after click, each time with its last answer."""
+    frame, embedding = store.stack.frame(view), store.get(view)
+    answer: SliceLogits | None = None
+    for turn in cut.in_turns():
+        prompts = to_pixels(turn, frame)
+        if answer is not None:
+            prompts = replace(prompts, mask_logits=None, low_res_logits=answer.low_res_logits[answer.best])
+        answer = store.decode(embedding, prompts)
+    assert answer is not None  # noqa: S101 - there is always one turn
+    return answer
 
 
 def to_pixels(cut: SliceCut, frame: ViewFrame, mask_logits: FloatArray | None = None) -> SlicePrompts:
@@ -192,7 +214,7 @@ def _predict_part(
 
 
 def _best(store: EmbeddingStore, view: View, cut: SliceCut, mask_logits: FloatArray | None) -> SlicePrediction:
-    answer = ask(store, view, cut, mask_logits)
+    answer = ask_in_turns(store, view, cut) if mask_logits is None else ask(store, view, cut, mask_logits)
     frame, best = store.stack.frame(view), answer.best
     return SlicePrediction(view, frame.view_to_slice(answer.logits[best]), float(answer.scores[best]))
 
@@ -253,7 +275,7 @@ def _clicks_met(mask: BoolArray, cut: SliceCut, frame: ViewFrame) -> int:
 def _rows_columns(points_zyx: npt.NDArray[np.float64], frame: ViewFrame) -> npt.NDArray[np.int64]:
     """(2, N): the row and column in array order of each point, within the slice."""
     nearest = np.floor(points_zyx[:, (frame.axes.row, frame.axes.column)] + 0.5)
-    return np.clip(nearest, 0, np.array(frame.slice_shape) - 1).astype(np.int64).transpose()
+    return np.asarray(np.clip(nearest, 0, np.array(frame.slice_shape) - 1).astype(np.int64).T)
 
 
 def _bounds_of_points(points_zyx: npt.NDArray[np.float64], frame: ViewFrame) -> Bounds | None:

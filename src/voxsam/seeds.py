@@ -13,7 +13,7 @@ from voxsam.geometry import Geometry, Plane
 from voxsam.prompts import Box, Point, Prompt, Scribble
 from voxsam.zoom import Bounds
 
-__all__ = ["SeedPlan", "plan_seeds"]
+__all__ = ["SeedPlan", "is_prompted", "main_indices", "plan_seeds"]
 
 _NEGATIVE_ONLY, _CLICKED, _BOXED, _DRAWN = range(4)
 
@@ -70,8 +70,8 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
     PromptError
         If nothing says on a slice of this plane where the object is.
     """
-    extents = [prompt for prompt in prompts if isinstance(prompt, Box) and prompt.flat_axis is None]
-    others = [prompt for prompt in prompts if prompt not in extents]
+    extents = [prompt for prompt in prompts if isinstance(prompt, Box) and _has_extent(prompt)]
+    others = [prompt for prompt in prompts if not _has_extent(prompt)]
     cuts = {
         index: cut_prompts(others, geometry, plane, index)
         for index in sorted({index for prompt in others for index in indices_of(prompt, geometry, plane)})
@@ -93,6 +93,34 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
         first_index=min(held) if extents else 0,
         last_index=max(held) if extents else geometry.shape[geometry.axes_of(plane).normal] - 1,
     )
+
+
+def is_prompted(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane, index: int) -> bool:
+    """Say whether a slice has prompts of its own: inside a box with an extent alone does not count.
+
+    Examples
+    --------
+    >>> grid = Geometry.from_spacing((9, 32, 32))
+    >>> [is_prompted([Box((2, 5, 5), (6, 20, 20)), Point((5, 9, 9))], grid, "axial", z) for z in (3, 4, 5)]
+    [False, True, True]
+    """
+    return any(
+        index == indices[len(indices) // 2] if _has_extent(prompt) else index in indices
+        for prompt in prompts
+        if (indices := indices_of(prompt, geometry, plane))
+    )
+
+
+def main_indices(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> tuple[int, ...]:
+    """Return `SeedPlan.main`; nothing where no prompt says where the object is."""
+    try:
+        return plan_seeds(prompts, geometry, plane).main
+    except PromptError:
+        return ()
+
+
+def _has_extent(prompt: Prompt) -> bool:
+    return isinstance(prompt, Box) and prompt.flat_axis is None
 
 
 def _main_of(

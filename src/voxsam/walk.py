@@ -221,11 +221,9 @@ class Walker:
 
     def _asked(self, way: tuple[Carried, ...], last: Step, bounds: Bounds, view: View) -> Step:
         frame = self._store.stack.frame(view)
-        cut = SliceCut(
-            positive_zyx=self._deepest(last.mask, bounds, frame) if "point" in way else np.zeros((0, 3)),
-            negative_zyx=np.zeros((0, 3)),
-            boxes=self._box(bounds, frame) if "box" in way else (),
-        )
+        cut = SliceCut(boxes=self._box(bounds, frame) if "box" in way else ())
+        if "point" in way:
+            cut = replace(cut, points_zyx=self._deepest(last.mask, bounds, frame), point_labels=np.ones(1, np.int64))
         shown = (
             np.where(last.mask, np.maximum(last.logits, 0.0), np.minimum(last.logits, 0.0)) if "mask" in way else None
         )

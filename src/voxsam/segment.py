@@ -1,0 +1,367 @@
+"""segment_volume: prompts on a scan become a mask on its own grid, one call a step. Start reading here."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from voxsam.embeddings import EmbeddingStore
+from voxsam.geometry import Geometry, Plane
+from voxsam.models.base import PromptableModel
+from voxsam.models.registry import load_model
+from voxsam.prompts import Box, MaskPrompt, Prompt, check_prompts, dump_prompts
+from voxsam.propagate import CarryRules, Propagation, StopRules, propagate
+from voxsam.report import Report
+from voxsam.views import SliceStack, slice_of
+from voxsam.volume import Mask, Volume
+from voxsam.windowing import Window, WindowSpec, choose_window, window_around
+from voxsam.zoom import ZoomRules
+
+__all__ = ["CleanRules", "Segmentation", "Workspace", "choose_plane", "segment_volume"]
+
+BoolArray = npt.NDArray[np.bool_]
+OnProgress: TypeAlias = Callable[[int, int], None]
+PlaneChoice: TypeAlias = Plane | Literal["auto"]
+WindowChoice: TypeAlias = str | Window | Sequence[Window]
+
+#: The enhancement that is a window fitted to the prompts; the others change pixels.
+LOCAL = "local"
+_PACKAGES = ("voxsam", "numpy", "scipy", "SimpleITK", "torch")
+
+
+@dataclass(frozen=True)
+class CleanRules:
+    """The light clean-up of a mask in 3D.
+
+    Parameters
+    ----------
+    drop_islands : bool
+        Remove what is not connected to a prompted slice's mask.
+    holes_mm3 : float
+        Fill holes up to this volume; 0 fills none.
+    """
+
+    drop_islands: bool = True
+    holes_mm3: float = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A mask, and how it was made.
+
+    Parameters
+    ----------
+    mask : Mask
+        Bool, on the scan's grid.
+    report : Report
+    """
+
+    mask: Mask
+    report: Report
+
+
+def segment_volume(
+    volume: Volume,
+    prompts: Sequence[Prompt],
+    *,
+    model: PromptableModel | str = "compact",
+    plane: PlaneChoice = "auto",
+    window: WindowChoice = "auto",
+    enhance: Iterable[str] = (),
+    stops: StopRules | None = None,
+    carry: CarryRules | None = None,
+    zoom: ZoomRules | None = None,
+    auto_zoom: bool = True,
+    clean: CleanRules | None = None,
+    cache_dir: Path | str | None = None,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> Segmentation:
+    """Segment one object in a scan.
+
+    Parameters
+    ----------
+    volume : Volume
+        Never written to.
+    prompts : sequence of Prompt
+        What was said about the object: clicks, boxes, strokes, masks, on any of its slices.
+    model : PromptableModel or str
+        A model, or the name of one to load.
+    plane : {"auto", "axial", "coronal", "sagittal"}
+        Across which the model looks; ``"auto"`` takes that of the prompts, else the plane the scan was taken in.
+    window : str, Window or sequence of Window
+        As `voxsam.windowing.choose_window` takes it.
+    enhance : iterable of str
+        ``"clahe"``, ``"n4"``, ``"denoise"``; ``"local"`` fits the window to the prompts' surroundings.
+    stops, carry, zoom, clean : rules, optional
+        Of `propagate`, of auto-zoom, and of the clean-up.
+    auto_zoom : bool
+        Look again from nearer where the object is small.
+    cache_dir : Path, "auto" or None
+        Where embeddings are kept between runs, see `EmbeddingStore`.
+    device : str
+        For a model given by its name.
+    on_progress : callable, optional
+        Called as ``on_progress(done, total)``; raising `Cancelled` in it stops.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    PromptError
+        If a prompt lies outside the scan, or none says where the object is.
+    WindowError, ModelError, StoreError
+        If a window, an enhancement or a model is unknown, or a named cache cannot be written.
+
+    Examples
+    --------
+    >>> scan = voxsam.load_volume("ct.nii.gz")  # doctest: +SKIP
+    >>> liver = segment_volume(scan, [Point((42, 210, 180))])  # doctest: +SKIP
+    >>> liver.report.volume_ml  # doctest: +SKIP
+    1432.7
+    """
+    check_prompts(prompts, volume.geometry)
+    workspace = Workspace.open(volume, model=model, window=window, enhance=enhance, cache_dir=cache_dir, device=device)
+    return workspace.segment(
+        prompts,
+        plane=plane,
+        stops=stops,
+        carry=carry,
+        zoom=zoom,
+        auto_zoom=auto_zoom,
+        clean=clean,
+        on_progress=on_progress,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """A scan made ready for a model: its views and their embeddings, to be prompted many times.
+
+    Parameters
+    ----------
+    volume : Volume
+    stack : SliceStack
+    store : EmbeddingStore
+    windows : tuple of 1 or 3 Window
+    fits_window : bool
+        A window is fitted to each object's prompts instead.
+    """
+
+    volume: Volume
+    stack: SliceStack
+    store: EmbeddingStore
+    windows: WindowSpec
+    fits_window: bool = False
+
+    @classmethod
+    def open(
+        cls,
+        volume: Volume,
+        *,
+        model: PromptableModel | str = "compact",
+        window: WindowChoice = "auto",
+        enhance: Iterable[str] = (),
+        cache_dir: Path | str | None = None,
+        device: str = "auto",
+    ) -> Workspace:
+        """Make a scan ready; parameters as in `segment_volume`. Nothing is encoded yet."""
+        names = (enhance,) if isinstance(enhance, str) else tuple(enhance)
+        windows = choose_window(volume, window)
+        stack = SliceStack(volume, enhance=[name for name in names if name != LOCAL])
+        loaded = load_model(model, device=device) if isinstance(model, str) else model
+        return cls(volume, stack, EmbeddingStore(loaded, stack, cache_dir=cache_dir), windows, LOCAL in names)
+
+    def windows_for(self, prompts: Sequence[Prompt]) -> WindowSpec:
+        """Return the windows to look through for one object."""
+        return (window_around(self.volume, prompts),) if self.fits_window and prompts else self.windows
+
+    def segment(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        plane: PlaneChoice = "auto",
+        stops: StopRules | None = None,
+        carry: CarryRules | None = None,
+        zoom: ZoomRules | None = None,
+        auto_zoom: bool = True,
+        clean: CleanRules | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Segmentation:
+        """Segment one object; parameters as in `segment_volume`."""
+        stops, carry, clean = stops or StopRules(), carry or CarryRules(), clean or CleanRules()
+        zoom = zoom or ZoomRules()
+        timings: dict[str, float] = {}
+        with _timed(timings, "prepare"):
+            check_prompts(prompts, self.volume.geometry)
+            chosen = choose_plane(plane, prompts, self.volume.geometry)
+            windows = self.windows_for(prompts)
+            self.stack.prepare()
+        with _timed(timings, "propagate"):
+            found = propagate(
+                self.store,
+                prompts,
+                plane=chosen,
+                windows=windows,
+                stops=stops,
+                carry=carry,
+                zoom=zoom,
+                auto_zoom=auto_zoom,
+                on_progress=on_progress,
+            )
+        with _timed(timings, "clean"):
+            array = clean_up(found, chosen, self.volume.geometry, clean)
+        mask = Mask(array, self.volume.geometry, header=self.volume.header)
+        settings = {
+            "plane": chosen,
+            "windows": [asdict(window) for window in windows],
+            "enhance": [*self.stack.enhance, *([LOCAL] if self.fits_window else [])],
+            "stops": asdict(stops),
+            "carry": asdict(carry),
+            "zoom": asdict(zoom) if auto_zoom else None,
+            "clean": asdict(clean),
+        }
+        return Segmentation(mask, self._report(prompts, settings, found, mask, timings))
+
+    def _report(
+        self,
+        prompts: Sequence[Prompt],
+        settings: Mapping[str, Any],
+        found: Propagation,
+        mask: Mask,
+        timings: Mapping[str, float],
+    ) -> Report:
+        volume, card = self.volume, self.store.model.card
+        return Report(
+            scan={
+                "name": volume.name,
+                "fingerprint": volume.fingerprint,
+                "modality": volume.modality,
+                "shape": list(volume.geometry.shape),
+                "spacing_mm": list(volume.geometry.spacing_mm),
+                "affine": volume.geometry.affine.tolist(),
+            },
+            prompts=dump_prompts(prompts, volume),
+            model={"name": card.name, "licence": card.licence, "weights_sha256": self.store.model.weights_sha256},
+            settings=settings,
+            slices=found.slices,
+            volume_ml=mask.volume_ml(),
+            timings_s=timings,
+            versions=_versions(),
+        )
+
+
+def choose_plane(plane: PlaneChoice, prompts: Iterable[Prompt], geometry: Geometry) -> Plane:
+    """Take the plane that the prompts were made on, else the one the scan was taken in.
+
+    Parameters
+    ----------
+    plane : {"auto", "axial", "coronal", "sagittal"}
+        Anything but ``"auto"`` is taken as it is.
+    prompts : iterable of Prompt
+        A flat box lies on a plane, and so does a mask drawn on one slice. Clicks do not.
+    geometry : Geometry
+
+    Returns
+    -------
+    {"axial", "coronal", "sagittal"}
+
+    Raises
+    ------
+    GeometryError
+        If the plane is unknown.
+
+    Examples
+    --------
+    >>> grid = Geometry.from_spacing((40, 64, 64), spacing_mm=(5.0, 1.0, 1.0))
+    >>> choose_plane("auto", [Box((3, 30, 10), (20, 30, 40))], grid)
+    'coronal'
+    """
+    if plane != "auto":
+        geometry.axes_of(plane)
+        return plane
+    for prompt in prompts:
+        if isinstance(prompt, Box) and prompt.flat_axis is not None:
+            return geometry.plane_across(prompt.flat_axis)
+        if isinstance(prompt, MaskPrompt):
+            flat = [axis for axis in range(3) if len(prompt.slices_along(axis)) == 1]
+            if len(flat) == 1:
+                return geometry.plane_across(flat[0])
+    return geometry.native_plane
+
+
+def clean_up(found: Propagation, plane: Plane, geometry: Geometry, rules: CleanRules) -> BoolArray:
+    """Tidy a mask in 3D: drop islands that no prompted slice's mask touches, fill small holes.
+
+    Parameters
+    ----------
+    found : Propagation
+    plane : {"axial", "coronal", "sagittal"}
+        It was made across.
+    geometry : Geometry
+    rules : CleanRules
+
+    Returns
+    -------
+    (Z, Y, X) bool array
+    """
+    mask = found.mask.copy()
+    held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not held[0].size:
+        return mask
+    crop = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in held)
+    part = mask[crop]  # a view: what is outside holds nothing
+    if rules.drop_islands:
+        prompted = np.zeros_like(mask)
+        for index in found.prompted:
+            slice_of(prompted, geometry.axes_of(plane), index)[...] = True
+        part &= _islands_on(part, prompted[crop])
+    if rules.holes_mm3 > 0:
+        part |= _small_holes(part, round(rules.holes_mm3 / geometry.voxel_volume_mm3))
+    return mask
+
+
+def _islands_on(mask: BoolArray, places: BoolArray) -> BoolArray:
+    islands, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    held = np.zeros(count + 1, bool)
+    held[islands[places]] = True
+    held[0] = False
+    return np.asarray(held[islands])
+
+
+def _small_holes(mask: BoolArray, most_voxels: int) -> BoolArray:
+    holes, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    sizes = np.bincount(holes.ravel(), minlength=count + 1)
+    small = sizes <= most_voxels
+    small[[0, holes[0, 0, 0]]] = False  # the object, and what is around it
+    return np.asarray(small[holes])[1:-1, 1:-1, 1:-1]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[step] = time.perf_counter() - started
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{package: _version_of(package) for package in _PACKAGES}}
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
