@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from voxsam.errors import FormatError, VoxsamError
 
@@ -18,6 +20,7 @@ def download(
     path: Path,
     *,
     sha256: str | None,
+    size_mb: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     error: type[VoxsamError] = FormatError,
     advice: str = "",
@@ -33,6 +36,8 @@ def download(
         Its folder is made where it is missing.
     sha256 : str or None
         None where the publisher gives none; then any content will do.
+    size_mb : float, optional
+        For the message.
     on_progress : callable, optional
         Called with (bytes done, bytes in all); raising `Cancelled` in it stops the work and leaves nothing behind.
     error : type of VoxsamError
@@ -52,8 +57,16 @@ def download(
     """
     import pooch
 
+    opened = ExitStack()  # pooch leaves the connection of a broken download open
+
+    def close_later(response: Any, **_: Any) -> None:
+        opened.callback(response.close)
+
     downloader = pooch.HTTPDownloader(
-        progressbar=_Progress(on_progress) if on_progress else False, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_S
+        progressbar=_Progress(on_progress) if on_progress else False,
+        chunk_size=CHUNK_BYTES,
+        timeout=TIMEOUT_S,
+        hooks={"response": close_later},
     )
     logger = pooch.get_logger()
     level = logger.level
@@ -65,8 +78,10 @@ def download(
         wrong = f"{url} gave another file than the published one (expected sha256 {sha256}); try again later"
         raise error(f"{wrong}. {advice}".strip()) from fault
     except OSError as fault:  # no network, a refusal by the server, no room, no permission
-        raise error(f"could not download {url} to {path}: {reason_of(fault)}. {advice}".strip()) from fault
+        size = f" ({size_mb:.0f} MB)" if size_mb else ""
+        raise error(f"could not download {url}{size} to {path}: {reason_of(fault)}. {advice}".strip()) from fault
     finally:
+        opened.close()
         logger.setLevel(level)
     return path
 
@@ -93,12 +108,13 @@ class _Progress:
         self._on_progress = on_progress
 
     def update(self, size: int) -> None:
-        self._done = min(self._done + size, self.total or self._done + size)
-        self._on_progress(self._done, self.total)
+        self._done += size
+        if self.total:  # the last chunk counts as a whole one, and the end as the whole file once more
+            self._done = min(self._done, self.total)
+        self._on_progress(self._done, max(self._done, self.total))
 
     def reset(self) -> None:
-        """Start over; pooch calls it at the end, for bars that redraw themselves."""
-        self._done = 0
+        """Keep the count: it ends at the total."""
 
     def close(self) -> None:
         """Nothing to close."""

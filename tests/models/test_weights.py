@@ -227,17 +227,6 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(site: Site, cache: Pat
         weights.ensure(site.card)
 
 
-def test_progress_without_a_known_size_still_counts() -> None:
-    seen: list[tuple[int, int]] = []
-    progress = weights._Progress(lambda done, total: seen.append((done, total)))
-    progress.update(10)
-    progress.update(10)
-    progress.reset()
-    progress.update(0)
-    progress.close()
-    assert seen == [(10, 10), (20, 20), (20, 20)]
-
-
 # ── read safely ──────────────────────────────────────────────────────────────
 
 

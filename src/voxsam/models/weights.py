@@ -8,10 +8,11 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from voxsam.download import CHUNK_BYTES
+from voxsam.download import download as fetch
 from voxsam.errors import WeightsError
 from voxsam.models.base import ModelCard
 
@@ -22,8 +23,6 @@ __all__ = ["cache_folder", "download", "ensure", "find", "load_state", "read_sta
 
 #: A folder of weights files that a user or an administrator filled.
 FOLDER_VARIABLE = "VOXSAM_WEIGHTS"
-CHUNK_BYTES = 2**20
-TIMEOUT_S = 30  # for an answer, not for the whole file
 NAMES_SHOWN = 3
 LARGEST_HEADER_BYTES = 10**8  # of a safetensors file, by its own rules
 
@@ -142,48 +141,18 @@ def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None 
     WeightsError
         If there is nothing to download, no network, no room, or the file has another hash than the published one.
     """
-    import pooch
-
     published = card.weights
     if published is None:
         raise WeightsError(f"{card.name} has no published weights file to download")
-    path = cache_folder() / published.filename
-    opened = ExitStack()  # pooch leaves the connection of a broken download open
-
-    def close_later(response: Any, **_: Any) -> None:
-        opened.callback(response.close)
-
-    downloader = pooch.HTTPDownloader(
-        progressbar=_Progress(on_progress) if on_progress else False,
-        chunk_size=CHUNK_BYTES,
-        timeout=TIMEOUT_S,
-        hooks={"response": close_later},
+    return fetch(
+        published.url,
+        cache_folder() / published.filename,
+        sha256=published.sha256,
+        size_mb=published.size_mb,
+        on_progress=on_progress,
+        error=WeightsError,
+        advice=f"Fetch it by hand and put it there, or into a folder named by ${FOLDER_VARIABLE}",
     )
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")  # progress is the caller's to show
-    try:
-        pooch.retrieve(
-            published.url,
-            known_hash=published.sha256 and f"sha256:{published.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=downloader,
-        )
-    except ValueError as error:  # what pooch says of a wrong hash
-        raise WeightsError(
-            f"{published.url} gave another file than the published one (expected sha256 {published.sha256}); "
-            f"try again, or put the right file at {path}"
-        ) from error
-    except OSError as error:  # no network, a refusal by the server, no room, no permission
-        raise WeightsError(
-            f"could not download {published.url} ({published.size_mb:.0f} MB) to {path}: {_first_line(error)}. "
-            f"Fetch it by hand and put it there, or into a folder named by ${FOLDER_VARIABLE}"
-        ) from error
-    finally:
-        opened.close()
-        logger.setLevel(level)
-    return path
 
 
 def verify(path: Path, sha256: str | None) -> None:
@@ -401,24 +370,3 @@ def _shown(names: Iterable[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).split("\n")[0]
-
-
-class _Progress:
-    """What pooch calls while it downloads, in its own terms."""
-
-    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
-        self.total = 0
-        self._done = 0
-        self._on_progress = on_progress
-
-    def update(self, size: int) -> None:
-        self._done += size
-        if self.total:  # the last chunk counts as a whole one, and the end as the whole file once more
-            self._done = min(self._done, self.total)
-        self._on_progress(self._done, max(self._done, self.total))
-
-    def reset(self) -> None:
-        """Keep the count: it ends at the total."""
-
-    def close(self) -> None:
-        """Nothing to close."""
