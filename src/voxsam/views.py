@@ -209,7 +209,8 @@ class ViewFrame:
         if values.shape != self.slice_shape:
             raise GeometryError(f"expected a whole slice {self.slice_shape} (rows, columns), got {values.shape}")
         row_start, row_stop, column_start, column_stop = self.region
-        return self._flipped(_resample(values[row_start:row_stop, column_start:column_stop], self.shape, order, True))
+        shown = _resample(values[row_start:row_stop, column_start:column_stop], self.shape, order, True)
+        return np.ascontiguousarray(self._flipped(shown))  # torch takes no negative strides
 
     def view_to_slice(
         self, values: npt.NDArray[Any], *, order: int = 1, fill: float = OUTSIDE_LOGIT
