@@ -62,7 +62,7 @@ class Region:
 
     Without a box it is the whole slice and its frame is background; with one it is the box and a margin of a
     quarter, and all outside the box is background. It is shrunk until its longest side is at most `longest_side`.
-    Clicks become discs; a box without a positive click seeds a third of its ellipse.
+    Clicks become discs; a box seeds a third of its ellipse.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Region:
         self.pixels = _resized(crop, small_shape)
         self._full = crop.shape
         rows, columns = np.indices(small_shape)
-        inside = self._ellipse_of(asked, 1.0 / 3.0) if asked.box and not asked.positive else np.zeros(small_shape, bool)
+        inside = self._ellipse_of(asked, 1.0 / 3.0)
         outside = self._outside_of(asked)
         radius = max(1.0, 0.02 * max(small_shape))
         for marks, seeds in ((asked.positive, inside), (asked.negative, outside)):

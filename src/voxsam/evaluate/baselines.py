@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy import ndimage
 
 from voxsam.errors import InputError
 from voxsam.evaluate.asked import Asked, Region
@@ -97,7 +98,7 @@ def confidence_connected(asked: Asked) -> BoolArray:
     def grow(pixels: npt.NDArray[np.float32], seed: tuple[int, ...]) -> BoolArray:
         image = sitk.GetImageFromArray(np.ascontiguousarray(pixels))
         grown = sitk.ConfidenceConnected(
-            image, seedList=[seed[::-1]], numberOfIterations=4, multiplier=2.5, initialNeighborhoodRadius=2
+            image, seedList=[seed[::-1]], numberOfIterations=4, multiplier=2.5, initialNeighborhoodRadius=1
         )
         return np.asarray(sitk.GetArrayFromImage(grown) > 0)
 
@@ -133,24 +134,23 @@ def cut_graph(asked: Asked) -> BoolArray:
 
 
 def chan_vese(asked: Asked) -> BoolArray:
-    """Move a contour until inside and outside are each as even as can be (scikit-image, morphological Chan-Vese)."""
+    """Move a contour from the box until inside and outside are each as even as can be (scikit-image, morphological)."""
     region = Region(asked)
     evolve = require("skimage.segmentation").morphological_chan_vese
-    rows, columns = np.indices(region.pixels.shape)
-    if asked.box is None:  # a disc of an eighth of the picture around each click
-        reach = max(region.pixels.shape) / 16.0
-        start = np.zeros(region.pixels.shape, bool)
-        for row, column in np.argwhere(region.foreground):
-            start |= np.hypot(rows - row, columns - column) <= reach
-    else:
-        start = ~region.background
+    start = ~region.background
     if not start.any() or start.all():
         return region.restore(region.foreground)
     found = np.asarray(evolve(region.pixels, num_iter=40, init_level_set=start.astype(np.int8), smoothing=1), bool)
     if found[region.foreground].mean() < 0.5:  # the level set does not know which side is the object
         found = ~found
-    found &= ~region.background if asked.box is not None else True
-    return region.restore(found | region.foreground)
+    return region.restore(_seeded(found & ~region.background, region))
+
+
+def _seeded(found: BoolArray, region: Region) -> BoolArray:
+    """Keep the components that hold a foreground seed."""
+    components, _ = ndimage.label(found | region.foreground)
+    wanted = np.unique(components[region.foreground])
+    return np.asarray(np.isin(components, wanted[wanted > 0]))
 
 
 def copied(asked: Asked) -> BoolArray:
@@ -216,7 +216,7 @@ _SLICE, _BOTH, _VOLUME = frozenset({2}), frozenset({2, 3}), frozenset({3})
 BASELINES: dict[str, Baseline] = {
     entry.name: entry
     for entry in (
-        Baseline("chan-vese", "Chan-Vese contour", chan_vese, _SLICE, _kinds("click", "box")),
+        Baseline("chan-vese", "Chan-Vese contour", chan_vese, _SLICE, _kinds("box")),
         Baseline("confidence", "confidence connected", confidence_connected, _BOTH, _kinds("click", "box")),
         Baseline("copy", "copy of the seed slice", copied, _VOLUME, _kinds("slice")),
         Baseline("filled-box", "filled box", filled_box, _BOTH, _kinds("box")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 __all__ = ["fast_grow_cut", "graph_cut"]
@@ -57,8 +57,9 @@ def graph_cut(
     """Cut foreground from background where it is cheapest (Boykov and Jolly 2001).
 
     Two neighbours are held together by ``exp(-d² / 2s²)`` of their difference in brightness, `s` being the
-    deviation of all such differences; a pixel is drawn to each side by how well its brightness fits the normal
-    distribution of that side's seeds.
+    deviation of all such differences. Each patch of seeds has a mean and a deviation of brightness; a pixel is drawn
+    to the foreground where it lies within two deviations of a foreground patch, and nearer to it than to any patch of
+    background. Patches on the frame say too little of what else a slice holds, and are left out of this.
 
     Parameters
     ----------
@@ -84,9 +85,11 @@ def graph_cut(
     first, second, difference = _neighbours(pixels)
     spread = float(difference.std()) + 1e-3
     held = 1000.0 * edge_weight * np.exp(-(difference**2) / (2.0 * spread**2))
-    costs = [_misfit(pixels, seeds) for seeds in (foreground, background)]
-    lowest = np.minimum(*costs)
-    to_source, to_sink = (1000.0 * (costs[1] - lowest)).ravel(), (1000.0 * (costs[0] - lowest)).ravel()
+    inner = np.zeros(pixels.shape, bool)
+    inner[1:-1, 1:-1] = True
+    own, other = _deviations_away(pixels, foreground), _deviations_away(pixels, background, within=inner)
+    pull = np.clip(0.5 * (np.minimum(other, 2.0) ** 2 - own**2), -10.0, 10.0).ravel()
+    to_source, to_sink = 1000.0 * np.maximum(pull, 0.0), 1000.0 * np.maximum(-pull, 0.0)
     firm = 1e8
     to_source[foreground.ravel()], to_sink[foreground.ravel()] = firm, 0.0
     to_source[background.ravel()], to_sink[background.ravel()] = 0.0, firm
@@ -115,8 +118,15 @@ def _neighbours(pixels: FloatArray) -> tuple[IntArray, IntArray, npt.NDArray[np.
     return first, second, np.abs(flat[first] - flat[second])
 
 
-def _misfit(pixels: FloatArray, seeds: BoolArray) -> npt.NDArray[np.float64]:
-    """Negative log likelihood of each pixel under the normal distribution of the seeds' brightness."""
-    values = pixels[seeds].astype(np.float64)
-    deviation = max(float(values.std()), 0.05)
-    return np.asarray(0.5 * ((pixels - values.mean()) / deviation) ** 2 + np.log(deviation))
+def _deviations_away(
+    pixels: FloatArray, seeds: BoolArray, *, within: BoolArray | None = None
+) -> npt.NDArray[np.float64]:
+    """How many deviations each pixel is from the nearest patch of seeds in brightness."""
+    away = np.full(pixels.shape, np.inf)
+    patches, count = ndimage.label(seeds)
+    for patch in range(1, count + 1):
+        inside = patches == patch
+        if within is None or within[inside].all():
+            values = pixels[inside].astype(np.float64)
+            away = np.minimum(away, np.abs(pixels - values.mean()) / max(float(values.std()), 0.05))
+    return away
