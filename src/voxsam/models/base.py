@@ -163,7 +163,7 @@ class SlicePrompts:
 
 @dataclass(frozen=True, eq=False)
 class SliceLogits:
-    """A model's answers to `SlicePrompts`, best first when several were asked for.
+    """A model's answers to `SlicePrompts`, in the decoder's order when several were asked for; `best` has the index.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["FeedForward", "LayerNorm2d", "PatchEmbed", "PerceptronHead"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
 class LayerNorm2d(nn.Module):
@@ -63,7 +66,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.lin1 = nn.Linear(width, hidden)
         self.lin2 = nn.Linear(hidden, width)
-        self.activation = {"gelu": F.gelu, "relu": F.relu}[activation]
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., width)`` to the same shape."""

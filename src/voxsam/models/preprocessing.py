@@ -51,7 +51,7 @@ def check_pixels(pixels: npt.NDArray[np.floating]) -> FloatArray:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # so written, NaN fails
         raise InputError(f"a view's pixels must lie in 0..1, got {low:g} to {high:g}; apply a window first")
-    return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+    return np.asarray(np.clip(pixels, 0, 1), np.float32)
 
 
 def check_prompts_on(prompts: SlicePrompts, image_shape: tuple[int, int], low_res_shape: tuple[int, int]) -> None:

@@ -119,8 +119,8 @@ class PromptEncoder(nn.Module):
         kinds = torch.cat(
             [
                 self.not_a_point_embed.weight,
-                self.point_embeddings[BACKGROUND].weight,
-                self.point_embeddings[FOREGROUND].weight,
+                self._kind(BACKGROUND),
+                self._kind(FOREGROUND),
             ]
         )
         there = (labels != PADDING)[..., None]
@@ -128,7 +128,11 @@ class PromptEncoder(nn.Module):
 
     def _encode_boxes(self, boxes: Tensor) -> Tensor:
         corners = self._encode_positions(boxes.view(-1, 2, 2))  # (B, 2, channels)
-        return corners + torch.cat([self.point_embeddings[BOX_LOW].weight, self.point_embeddings[BOX_HIGH].weight])
+        return corners + torch.cat([self._kind(BOX_LOW), self._kind(BOX_HIGH)])
+
+    def _kind(self, index: int) -> Tensor:
+        weight: Tensor = self.point_embeddings.get_parameter(f"{index}.weight")
+        return weight  # (1, channels)
 
     def _encode_positions(self, positions_xy: Tensor) -> Tensor:
         # half a pixel: whole numbers are pixel centres, and the unit square spans pixel edges

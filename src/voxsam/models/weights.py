@@ -42,7 +42,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("voxsam")) / "weights"
 
 
-def find(card: ModelCard, weights: str | Path | None = None) -> Path | None:
+def find(card: ModelCard, weights: str | Path | None = None, *, verified: bool = True) -> Path | None:
     """Look for a model's weights on this machine, and verify what is found by name.
 
     In this order: the file that the caller names, the file that ships with voxsam, the folder in ``$VOXSAM_WEIGHTS``,
@@ -54,6 +54,8 @@ def find(card: ModelCard, weights: str | Path | None = None) -> Path | None:
     weights : path, optional
         A file, or a folder that holds the file under its published name. A named file may hold other weights than
         the published ones, such as a fine-tuned copy, so only its layout is checked, when it is read.
+    verified : bool
+        False: do not read the file for its hash, which takes seconds where it is large. Enough for a list.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def find(card: ModelCard, weights: str | Path | None = None) -> Path | None:
     for folder in _folders():
         path = folder / card.weights.filename
         if path.is_file():
-            verify(path, card.weights.sha256)
+            verify(path, card.weights.sha256 if verified else None)
             return path
     return None
 
