@@ -82,7 +82,7 @@ class Geometry:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
             raise GeometryError(f"shape must be three positive numbers (Z, Y, X), got {tuple(self.shape)}")
-        affine = np.array(self.affine, dtype=np.float64)  # own copy: callers may reuse theirs
+        affine = np.array(self.affine, dtype=np.float64) + 0.0  # own copy; -0.0 becomes 0.0: equal grids hash alike
         if affine.shape != (4, 4):
             raise GeometryError(f"affine must be (4, 4), got {affine.shape}")
         if not np.isfinite(affine).all():

@@ -1,0 +1,165 @@
+"""NIfTI-1 and -2 (.nii, .nii.gz), by nibabel; a mask keeps the header of the scan it was drawn on."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.fileslice import fileslice
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
+
+from voxsam.errors import FormatError, InputError
+from voxsam.geometry import Geometry
+from voxsam.io.atomic import atomic_write
+from voxsam.io.channels import chosen_channel, refuse_colour
+from voxsam.io.voxels import guess_modality, label_dtype, native, scaled, whole_labels
+from voxsam.volume import Label, Mask, Volume
+
+__all__ = ["read_mask", "read_volume", "write_mask"]
+
+_FAULTS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+_COMMENT = 6  # the code of a comment among NIfTI header extensions
+_LABEL_INTENT = "label"
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+_MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
+
+
+def read_volume(path: Path, *, channel: int | None = None) -> Volume:
+    """Read a scan; see `voxsam.io.load_volume`."""
+    array, geometry, header = _read(path, channel)
+    try:
+        return Volume(array, geometry, modality=guess_modality(array), name=path.name, header=header)
+    except InputError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a label map; names and colours too where voxsam wrote them."""
+    array, geometry, header = _read(path, None)
+    labels = header.pop("labels", {})
+    return Mask(whole_labels(array, str(path)), geometry, labels=labels, header=header)
+
+
+def write_mask(mask: Mask, path: Path) -> None:
+    """Write a label map; the header is that of the scan the mask was drawn on, where that was a NIfTI file."""
+    header = _kept_header(mask) or _fresh_header(mask.geometry)
+    dtype = label_dtype(mask.array)
+    header.set_data_dtype(dtype)
+    header.set_intent(_LABEL_INTENT, allow_unknown=True)
+    for field, value in (("vox_offset", 0), ("cal_min", 0), ("cal_max", 0), ("descrip", b"voxsam"), ("aux_file", b"")):
+        header[field] = value
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    stored = mask.array.view(np.uint8) if mask.array.dtype == np.bool_ else mask.array.astype(dtype, copy=False)
+    image = kind(stored.T, None, header)  # no affine: the header's own, to the last bit
+    if mask.labels:
+        image.header.extensions.append(_extension(mask.labels))
+    with atomic_write(path) as temporary:
+        image.to_filename(temporary)
+
+
+def _read(path: Path, channel: int | None) -> tuple[npt.NDArray[Any], Geometry, dict[str, Any]]:
+    try:
+        image = nib.load(path, mmap=False)  # type: ignore[attr-defined]  # no map: a file may change, or vanish
+    except _FAULTS as error:
+        raise _damaged(path, error) from error
+    if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a Nifti1Pair too
+        raise FormatError(f"{path} is not NIfTI: expected a .nii or .nii.gz file, got {type(image).__name__}")
+    header = image.header
+    shape = tuple(int(n) for n in header.get_data_shape())
+    refuse_colour(path, header.get_data_dtype())
+    extra = chosen_channel(path, shape[3:], channel)
+    array = _voxels(path, image, shape, extra)
+    try:
+        geometry = _geometry(header, array.shape)
+    except (HeaderDataError, InputError) as error:
+        raise FormatError(f"{path}: {error}; repair its header (sform, qform) first") from error
+    kept: dict[str, Any] = {"nifti": header.as_byteswapped(_NATIVE).binaryblock}
+    labels = _labels(header)
+    return array, geometry, kept | ({"labels": labels} if labels else {})
+
+
+def _voxels(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...], extra: int) -> npt.NDArray[Any]:
+    """Read the voxels of one 3D volume as (Z, Y, X), in the type they are stored in where nothing is scaled."""
+    if len(shape) < 2 or min(shape) < 1:
+        raise FormatError(f"{path} is empty: expected three axes of one voxel or more, got shape {shape}")
+    grid = (*shape, 1)[:3]
+    try:
+        if int(np.prod(shape[3:])) == 1:
+            stored = image.dataobj.get_unscaled()
+        else:
+            with ImageOpener(path) as stream:
+                place = np.unravel_index(extra, shape[3:], order="F")
+                which = (*(slice(None),) * 3, *(int(index) for index in place))
+                header = image.header
+                stored = fileslice(stream, which, shape, header.get_data_dtype(), image.dataobj.offset, order="F")
+    except _FAULTS as error:
+        raise _damaged(path, error) from error
+    array = native(stored.reshape(grid, order="F").T)
+    return scaled(array, float(image.dataobj.slope), float(image.dataobj.inter))
+
+
+def _geometry(header: nib.Nifti1Header, shape: tuple[int, ...]) -> Geometry:
+    affine = header.get_best_affine()[:, [2, 1, 0, 3]]
+    factor = _MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)  # an unknown unit is millimetres, as everywhere
+    if factor != 1.0:
+        affine[:3] *= factor
+    return Geometry((shape[0], shape[1], shape[2]), affine)
+
+
+def _kept_header(mask: Mask) -> nib.Nifti1Header | None:
+    """Return the header of the NIfTI file that the mask's scan came from, if it still fits the mask."""
+    block = mask.header.get("nifti")
+    if block is None:
+        return None
+    header = (nib.Nifti1Header if len(block) == nib.Nifti1Header.sizeof_hdr else nib.Nifti2Header)(block, _NATIVE)
+    return header if _geometry(header, mask.array.shape) == mask.geometry else None
+
+
+def _fresh_header(geometry: Geometry) -> nib.Nifti1Header:
+    """Make a header for a grid that did not come from NIfTI: scanner coordinates, millimetres."""
+    # NIfTI-1 counts voxels in 16 bits and holds an affine in float32
+    header = nib.Nifti1Header() if max(geometry.shape) < 2**15 else nib.Nifti2Header()
+    header.set_data_shape(geometry.shape[::-1])
+    affine = geometry.affine[:, [2, 1, 0, 3]]
+    header.set_sform(affine, code="scanner")
+    sheared = not np.allclose(geometry.directions.T @ geometry.directions, np.eye(3), atol=1e-5)
+    header.set_qform(affine, code="unknown" if sheared else "scanner")  # a quaternion cannot shear
+    header.set_xyzt_units("mm")
+    return header
+
+
+def _extension(labels: Mapping[int, Label]) -> nib.nifti1.Nifti1Extension:
+    table = {str(value): {"name": label.name, "color_rgb": label.color_rgb} for value, label in labels.items()}
+    return nib.nifti1.Nifti1Extension(_COMMENT, json.dumps({"voxsam-labels": table}).encode("ascii"))
+
+
+def _labels(header: nib.Nifti1Header) -> dict[int, Label]:
+    """Read the label table that `write_mask` left in the header; a damaged one counts as none."""
+    for extension in header.extensions:
+        if extension.get_code() != _COMMENT:
+            continue
+        content = extension.get_content()
+        text = content if isinstance(content, str) else bytes(content).rstrip(b"\0").decode("ascii", "replace")
+        try:
+            table = json.loads(text)["voxsam-labels"]
+            return {int(value): Label(row["name"], tuple(row["color_rgb"])) for value, row in table.items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # somebody else's comment
+    return {}
+
+
+def _damaged(path: Path, error: BaseException) -> FormatError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return FormatError(
+        f"{path} cannot be read: expected a whole NIfTI file, got a damaged, truncated or different one "
+        f"({reason[:200]}); copy or convert it again"
+    )
