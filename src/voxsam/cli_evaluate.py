@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from voxsam.cli_progress import progress
+
+if TYPE_CHECKING:
+    from voxsam.evaluate.scores import Score
 
 __all__ = ["evaluate_command"]
 
@@ -62,7 +67,6 @@ def evaluate_command(
     from voxsam.evaluate import Plan, Rules, evaluate, load_cases, summarise, write_reports
     from voxsam.evaluate.reports import scope_table, slice_table
 
-    console = Console()
     plan = Plan(
         tuple(protocol or _DEFAULT_PROTOCOLS),
         tuple(method or _DEFAULT_METHODS),
@@ -74,12 +78,7 @@ def evaluate_command(
         limit=limit,
     )
     cases = load_cases(data)
-    with _progress(console) as bar:
-        task = bar.add_task("Evaluating", total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress("Evaluating cases") as on_progress:
         evaluation = evaluate(cases, plan, workers=workers, on_progress=on_progress)
     files = write_reports(evaluation, output)
     summary = summarise(evaluation.scores, seed=seed)
@@ -87,11 +86,12 @@ def evaluate_command(
     table = slice_table(summary, names) or "\n\n".join(
         f"{name}\n{scope_table(summary, name, 'all', names)}" for name in plan.protocols
     )
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(table)
+    console.print(f"\nMeans over {_count(evaluation.scores)} labels; written in {evaluation.seconds:.0f} s:")
     for file in files:
-        console.print(str(file), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {file}")
 
 
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cases"))
-    return Progress(*columns, TimeElapsedColumn(), console=console)
+def _count(scores: Iterable[Score]) -> int:
+    return len({(score.dataset, score.label_name) for score in scores if score.counted})

@@ -160,7 +160,7 @@ def test_a_picture_outlines_truth_and_answer_the_right_way_round(evaluation: Eva
             evaluation.scores[0], np.full((60, 60), 0.5, np.float32), truth, found, (2.0, 1.0), (flip, False)
         )
         rgb = np.asarray(Image.open(io.BytesIO(picture_of(evidence).png)))
-        assert rgb.shape[0] == pytest.approx(2 * rgb.shape[1], rel=0.35)
+        assert rgb.shape[0] / rgb.shape[1] == pytest.approx(60 * 2.0 / 26.0, rel=0.02)
         rows_truth = np.argwhere((rgb == TRUTH_RGB).all(axis=2))[:, 0]
         rows_found = np.argwhere((rgb == FOUND_RGB).all(axis=2))[:, 0]
         assert (rows_truth.mean() < rows_found.mean()) != flip

@@ -37,14 +37,14 @@ def fast_grow_cut(pixels: FloatArray, foreground: BoolArray, background: BoolArr
     [[True, True, True, False, False]]
     """
     if not foreground.any() or not background.any():
-        return foreground.copy()
+        return np.array(foreground)
     first, second, difference = _neighbours(pixels)
     graph = sparse.csr_array((difference + 1e-4, (first, second)), shape=(pixels.size, pixels.size))
     costs = [
         csgraph.dijkstra(graph, directed=False, indices=np.flatnonzero(seeds), min_only=True)
         for seeds in (foreground, background)
     ]
-    return np.asarray(costs[0] < costs[1], bool).reshape(pixels.shape)
+    return np.asarray(np.less(*costs)).reshape(pixels.shape)
 
 
 def graph_cut(
@@ -81,7 +81,7 @@ def graph_cut(
     [[True, True, True, False, False]]
     """
     if not foreground.any() or not background.any():
-        return foreground.copy()
+        return np.array(foreground)
     first, second, difference = _neighbours(pixels)
     spread = float(difference.std()) + 1e-3
     held = 1000.0 * edge_weight * np.exp(-(difference**2) / (2.0 * spread**2))
