@@ -23,6 +23,8 @@ __all__ = ["EmbeddingStore", "default_cache_dir"]
 
 _log = logging.getLogger(__name__)
 
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
 OnProgress = Callable[[int, int], None]
 
 
@@ -263,7 +265,7 @@ def _halved(value: Any) -> Any:
     if array.dtype.kind != "f":
         return array
     largest = float(np.abs(array).max(initial=0.0))
-    return array.astype(np.float16) if largest <= np.finfo(np.float16).max else array
+    return array.astype(np.float16) if largest <= _LARGEST_HALF else array
 
 
 def _size_of(embedding: Embedding) -> int:

@@ -317,7 +317,7 @@ def clean_up(found: Propagation, plane: Plane, geometry: Geometry, rules: CleanR
     -------
     (Z, Y, X) bool array
     """
-    mask = found.mask.copy()
+    mask: BoolArray = found.mask.copy()
     held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not held[0].size:
         return mask
@@ -338,7 +338,7 @@ def _islands_on(mask: BoolArray, places: BoolArray) -> BoolArray:
     held = np.zeros(count + 1, bool)
     held[islands[places]] = True
     held[0] = False
-    return np.asarray(held[islands])
+    return np.asarray(held[islands], bool)
 
 
 def _small_holes(mask: BoolArray, most_voxels: int) -> BoolArray:
@@ -346,7 +346,7 @@ def _small_holes(mask: BoolArray, most_voxels: int) -> BoolArray:
     sizes = np.bincount(holes.ravel(), minlength=count + 1)
     small = sizes <= most_voxels
     small[[0, holes[0, 0, 0]]] = False  # the object, and what is around it
-    return np.asarray(small[holes])[1:-1, 1:-1, 1:-1]
+    return np.asarray(small[holes][1:-1, 1:-1, 1:-1], bool)
 
 
 @contextmanager
