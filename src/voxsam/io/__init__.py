@@ -200,7 +200,7 @@ def save_mask(mask: Mask, path: str | os.PathLike[str], *, like: Volume | None =
 
 def list_series(folder: str | os.PathLike[str]) -> tuple[SeriesInfo, ...]:
     """List the DICOM image series in a folder; see `voxsam.io.dicom.list_series`."""
-    from voxsam.io import dicom  # noqa: PLC0415 - SimpleITK loads when a file is opened
+    from voxsam.io import dicom  # SimpleITK loads when a file is opened
 
     return dicom.list_series(_existing(Path(folder)))
 

@@ -22,13 +22,14 @@ from voxsam.errors import FormatError, InputError
 from voxsam.io import itk
 from voxsam.io.channels import chosen_channel
 from voxsam.io.voxels import smallest_integer
-from voxsam.volume import Mask, Volume
+from voxsam.volume import Volume
 
 __all__ = ["SeriesInfo", "is_dicom", "list_series", "read_mask", "read_volume"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _NOT_SCANS = {"SEG", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG"}
+_SCAN_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "128", "130"))  # CT, MR, PET
 _SUFFIXES = {".dcm", ".ima", ".dicom"}
 _SAME_PLACE_MM = 1e-3
 
@@ -45,6 +46,11 @@ class SeriesInfo:
         As the scanner wrote them; empty where absent.
     files : tuple of Path
         Sorted by name.
+
+    Examples
+    --------
+    >>> print(SeriesInfo("1.2.3", "4", "portal venous", "CT", (Path("1.dcm"), Path("2.dcm"))))
+    CT 'portal venous' (2 files, series='1.2.3')
     """
 
     uid: str
@@ -108,8 +114,10 @@ def list_series(folder: str | os.PathLike[str]) -> tuple[SeriesInfo, ...]:
 
     Examples
     --------
-    >>> for series in list_series("dicom/"):  # doctest: +SKIP
-    ...     print(series.modality, series.description, len(series.files))
+    >>> import tempfile
+    >>> list_series(tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    voxsam.errors.FormatError: ... holds no DICOM image: expected the slices of a scan; choose another folder
     """
     return tuple(_info(slices) for slices in _by_series(Path(folder)).values())
 
@@ -157,13 +165,28 @@ def _open(path: Path) -> _Slice | None:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError:  # the only word that ITK has for a report, a plan or a damaged file
-        return None
+    except RuntimeError as error:
+        if _sop_class(path).startswith(_SCAN_CLASSES):
+            raise FormatError(
+                f"{path} is damaged or truncated: expected a whole DICOM image ({itk.reason_of(error)}); fetch it again"
+            ) from error
+        return None  # a report, a plan or contours
     text = {key: reader.GetMetaData(key).encode("utf-8", "replace").decode("utf-8") for key in reader.GetMetaDataKeys()}
     tags = {key: value.replace("\0", "").strip() for key, value in text.items()}
     if tags.get("0008|0060") in _NOT_SCANS:
         return None
     return _Slice(path, tags, tuple(reader.GetSize()), reader.GetNumberOfComponents())
+
+
+def _sop_class(path: Path) -> str:
+    """Read from the file's preamble what kind of object it holds; empty where it does not say."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    found = start.find(b"\x02\x00\x02\x00UI")
+    if found < 0:
+        return ""
+    length = int.from_bytes(start[found + 6 : found + 8], "little")
+    return start[found + 8 : found + 8 + length].decode("ascii", "replace")
 
 
 def _scan(folder: Path) -> list[_Slice]:
@@ -196,7 +219,8 @@ def _subfolders_with_images(folder: Path, *, most: int = 5) -> list[Path]:
     """Name the first few subfolders, at any depth, that hold a DICOM file."""
     found: list[Path] = []
     for where, _, names in os.walk(folder):
-        if any(is_dicom(Path(where, name)) for name in names[:20]):
+        files = [path for name in sorted(names)[:20] if is_dicom(path := Path(where, name))]
+        if Path(where) != folder and any(_open(path) is not None for path in files):
             found.append(Path(where))
             if len(found) == most:
                 break
@@ -311,8 +335,8 @@ def _one_channel(path: Path, slices: Sequence[_Slice], channel: int | None) -> l
         times = max(counts)
         odd = next(place for place in places if len(place) != counts.most_common(1)[0][0])
         raise FormatError(
-            f"{path} holds slices at the same place, up to {times} times, but not everywhere: expected each place equally "
-            f"often, got {len(odd)} at {_at(odd[0])}; slices are missing, or two acquisitions share one series"
+            f"{path} holds slices at the same place, up to {times} times, but not everywhere: expected each place "
+            f"equally often, got {len(odd)} at {_at(odd[0])}; slices are missing, or two acquisitions share one series"
         )
     index = chosen_channel(path, (len(places[0]),), channel)
     return [sorted(place, key=lambda one: one.order)[index] for place in places]

@@ -16,7 +16,7 @@ from voxsam.io.channels import chosen_channel, refuse_colour
 from voxsam.io.voxels import guess_modality, whole_labels
 from voxsam.volume import Mask, Volume
 
-__all__ = ["LPS_TO_RAS", "geometry_from_lps", "open_image", "read_mask", "read_voxels", "read_volume", "reason_of"]
+__all__ = ["LPS_TO_RAS", "geometry_from_lps", "open_image", "read_mask", "read_volume", "read_voxels", "reason_of"]
 
 #: Multiplies world columns: ITK and DICOM count to the left and to posterior.
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -53,8 +53,8 @@ def open_image(path: Path) -> sitk.ImageFileReader:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise FormatError(
-            f"{path} cannot be read: expected {_kind(path)}, got something else or a damaged file ({reason_of(error)}); "
-            f"copy or convert it again"
+            f"{path} cannot be read: expected {_kind(path)}, got something else or a damaged file "
+            f"({reason_of(error)}); copy or convert it again"
         ) from error
     return reader
 
@@ -76,8 +76,8 @@ def read_voxels(reader: sitk.ImageFileReader, path: Path, channel: int | None) -
         image = reader.Execute()
     except RuntimeError as error:
         raise FormatError(
-            f"{path} cannot be read: expected all of its {' x '.join(map(str, size))} voxels, got a damaged or truncated "
-            f"file ({reason_of(error)}); copy or convert it again"
+            f"{path} cannot be read: expected all of its {' x '.join(map(str, size))} voxels, got a damaged or "
+            f"truncated file ({reason_of(error)}); copy or convert it again"
         ) from error
     if components > 1:
         image = sitk.VectorIndexSelectionCast(image, index)

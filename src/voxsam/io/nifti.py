@@ -12,8 +12,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.fileslice import fileslice
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileslice import fileslice
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
@@ -57,7 +57,7 @@ def write_mask(mask: Mask, path: Path) -> None:
     header.set_intent(_LABEL_INTENT, allow_unknown=True)
     for field, value in (("vox_offset", 0), ("cal_min", 0), ("cal_max", 0), ("descrip", b"voxsam"), ("aux_file", b"")):
         header[field] = value
-    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    kind: type[nib.Nifti1Image] = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     stored = mask.array.view(np.uint8) if mask.array.dtype == np.bool_ else mask.array.astype(dtype, copy=False)
     image = kind(stored.T, None, header)  # no affine: the header's own, to the last bit
     if mask.labels:
@@ -68,7 +68,7 @@ def write_mask(mask: Mask, path: Path) -> None:
 
 def _read(path: Path, channel: int | None) -> tuple[npt.NDArray[Any], Geometry, dict[str, Any]]:
     try:
-        image = nib.load(path, mmap=False)  # type: ignore[attr-defined]  # no map: a file may change, or vanish
+        image = nib.load(path, mmap=False)  # no map: a file may change, or vanish
     except _FAULTS as error:
         raise _damaged(path, error) from error
     if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a Nifti1Pair too
@@ -92,19 +92,20 @@ def _voxels(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...], extra: in
     if len(shape) < 2 or min(shape) < 1:
         raise FormatError(f"{path} is empty: expected three axes of one voxel or more, got shape {shape}")
     grid = (*shape, 1)[:3]
+    proxy: Any = image.dataobj
     try:
         if int(np.prod(shape[3:])) == 1:
-            stored = image.dataobj.get_unscaled()
+            stored = proxy.get_unscaled()
         else:
-            with ImageOpener(path) as stream:
+            with ImageOpener(str(path)) as stream:
                 place = np.unravel_index(extra, shape[3:], order="F")
                 which = (*(slice(None),) * 3, *(int(index) for index in place))
                 header = image.header
-                stored = fileslice(stream, which, shape, header.get_data_dtype(), image.dataobj.offset, order="F")
+                stored = fileslice(stream, which, shape, header.get_data_dtype(), proxy.offset, order="F")
     except _FAULTS as error:
         raise _damaged(path, error) from error
     array = native(stored.reshape(grid, order="F").T)
-    return scaled(array, float(image.dataobj.slope), float(image.dataobj.inter))
+    return scaled(array, float(proxy.slope), float(proxy.inter))
 
 
 def _geometry(header: nib.Nifti1Header, shape: tuple[int, ...]) -> Geometry:
@@ -120,7 +121,8 @@ def _kept_header(mask: Mask) -> nib.Nifti1Header | None:
     block = mask.header.get("nifti")
     if block is None:
         return None
-    header = (nib.Nifti1Header if len(block) == nib.Nifti1Header.sizeof_hdr else nib.Nifti2Header)(block, _NATIVE)
+    kind: type[nib.Nifti1Header] = nib.Nifti1Header if len(block) == 348 else nib.Nifti2Header  # NIfTI-2 has 540 bytes
+    header = kind(block, _NATIVE)
     return header if _geometry(header, mask.array.shape) == mask.geometry else None
 
 

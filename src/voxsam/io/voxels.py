@@ -15,7 +15,7 @@ __all__ = ["guess_modality", "label_dtype", "native", "scaled", "smallest_intege
 Array = npt.NDArray[Any]
 
 
-def smallest_integer(low: int, high: int, among: Iterable[npt.DTypeLike]) -> np.dtype[Any] | None:
+def smallest_integer(low: int, high: int, among: Iterable[type[np.integer[Any]]]) -> np.dtype[Any] | None:
     """Return the first dtype of `among` that holds `low` to `high`; None if none does.
 
     Examples
@@ -23,9 +23,10 @@ def smallest_integer(low: int, high: int, among: Iterable[npt.DTypeLike]) -> np.
     >>> smallest_integer(-1024, 3071, (np.uint8, np.int16))
     dtype('int16')
     """
-    for dtype in map(np.dtype, among):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return dtype
+    for candidate in among:
+        bounds = np.iinfo(np.dtype(candidate))
+        if bounds.min <= low and high <= bounds.max:
+            return np.dtype(candidate)
     return None
 
 
@@ -45,7 +46,8 @@ def label_dtype(array: Array) -> np.dtype[Any]:
     if array.dtype == np.bool_:
         return np.dtype(np.uint8)
     if array.dtype.itemsize < 8:
-        return array.dtype.newbyteorder("=")
+        own: np.dtype[Any] = array.dtype.newbyteorder("=")
+        return own
     low, high = int(array.min()), int(array.max())
     dtype = smallest_integer(low, high, (np.uint8, np.int16, np.uint16, np.int32, np.uint32))
     if dtype is None:
@@ -57,9 +59,9 @@ def native(array: Array) -> Array:
     """Return `array` in this machine's byte order, swapped in place where it can be."""
     if array.dtype.isnative:
         return array
-    if array.flags.writeable:
-        return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
-    return array.astype(array.dtype.newbyteorder("="))
+    dtype = array.dtype.newbyteorder("=")
+    swapped: Array = array.byteswap(inplace=True).view(dtype) if array.flags.writeable else array.astype(dtype)
+    return swapped
 
 
 def scaled(array: Array, slope: float, intercept: float) -> Array:
@@ -116,8 +118,8 @@ def whole_labels(array: Array, where: str) -> Array:
     for piece in array:
         if not np.isfinite(piece).all() or not (piece == np.rint(piece)).all():
             raise FormatError(
-                f"{where} is no mask: expected whole numbers (0 is background, others are labels), got fractions or NaN; "
-                f"is it a scan or a probability map?"
+                f"{where} is no mask: expected whole numbers (0 is background, others are labels), got fractions or "
+                f"NaN; is it a scan or a probability map?"
             )
         low, high = min(low, int(piece.min())), max(high, int(piece.max()))
     dtype = smallest_integer(low, high, (np.uint8, np.int16, np.uint16, np.int32, np.uint32))
