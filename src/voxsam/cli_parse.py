@@ -1,0 +1,142 @@
+"""From what a user types to prompts: positions, boxes, prompt files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from voxsam.errors import FormatError, InputError, PromptError
+from voxsam.geometry import Geometry
+from voxsam.io import load_mask
+from voxsam.prompts import Box, MaskPrompt, Point, Prompt, check_prompt, load_prompts
+from voxsam.volume import Volume
+
+__all__ = ["Asked", "Space", "one_of", "parse_numbers", "read_prompts"]
+
+Triple = tuple[float, float, float]
+
+
+class Space(str, Enum):
+    """What the numbers of a position count."""
+
+    ras = "ras"
+    ijk = "ijk"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked about one object, as typed.
+
+    Parameters
+    ----------
+    points, negatives, boxes : sequence of str
+        Three numbers each; six for a box.
+    space : Space
+        RAS millimetres, or voxels as the file's header counts them.
+    documents : sequence of Path
+        Prompt files (or reports, which hold one).
+    masks : sequence of Path
+    any_scan : bool
+        Take a document of another scan by its world positions.
+    """
+
+    points: Sequence[str] = ()
+    negatives: Sequence[str] = ()
+    boxes: Sequence[str] = ()
+    space: Space = Space.ras
+    documents: Sequence[Path] = ()
+    masks: Sequence[Path] = ()
+    any_scan: bool = False
+
+
+def read_prompts(asked: Asked, volume: Volume) -> tuple[Prompt, ...]:
+    """Turn what was typed into prompts on a scan.
+
+    Raises
+    ------
+    PromptError
+        If numbers do not parse, nothing was asked, or a prompt lies outside the scan.
+    """
+    grid = volume.geometry
+    prompts: list[Prompt] = []
+    for option, positive, texts in (("--point", True, asked.points), ("--negative", False, asked.negatives)):
+        prompts.extend(Point(_zyx(parse_numbers(text, option, 3), asked.space, grid), positive) for text in texts)
+    for text in asked.boxes:
+        numbers = parse_numbers(text, "--box", 6)
+        prompts.append(Box(_zyx(numbers[:3], asked.space, grid), _zyx(numbers[3:], asked.space, grid)))
+    for path in asked.documents:
+        prompts.extend(load_prompts(_document(path), volume, any_scan=asked.any_scan))
+    prompts.extend(MaskPrompt(load_mask(path, like=volume)) for path in asked.masks)
+    if not prompts:
+        raise PromptError(
+            "nothing was asked: give --point R,A,S, --box r0,a0,s0,r1,a1,s1, --prompts FILE or --mask-prompt FILE; "
+            "`voxsam info SCAN` says where the scan lies"
+        )
+    for prompt in prompts:
+        check_prompt(prompt, grid)
+    return tuple(prompts)
+
+
+def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
+    """Read so many numbers with commas between.
+
+    Examples
+    --------
+    >>> parse_numbers("-10, 20,30.5", "--point", 3)
+    (-10.0, 20.0, 30.5)
+    >>> parse_numbers("10,20", "--point", 3)
+    Traceback (most recent call last):
+    voxsam.errors.PromptError: --point takes 3 numbers with commas between, such as -10,20.5,30; got '10,20'
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        example = "-10,20.5,30" if count == 3 else "-40,0,25,60.5,80,25"
+        raise PromptError(f"{option} takes {count} numbers with commas between, such as {example}; got {text!r}")
+    return numbers
+
+
+def one_of(value: str, option: str, known: Sequence[str]) -> str:
+    """Return `value` if it is known; otherwise say what is.
+
+    Examples
+    --------
+    >>> one_of("axal", "--plane", ("auto", "axial"))
+    Traceback (most recent call last):
+    voxsam.errors.InputError: --plane 'axal' is unknown; did you mean 'axial'? Known: auto, axial
+    """
+    if value in known:
+        return value
+    near = get_close_matches(value, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    raise InputError(f"{option} '{value}' is unknown{hint} Known: {', '.join(known)}")
+
+
+def _zyx(numbers: Sequence[float], space: Space, grid: Geometry) -> Triple:
+    """Turn three typed numbers into a voxel position."""
+    if space is Space.ijk:  # the header counts the fastest axis first, the array last
+        i, j, k = numbers
+        return k, j, i
+    z, y, x = grid.to_voxel([list(numbers)])[0].tolist()
+    return z, y, x
+
+
+def _document(path: Path) -> Any:
+    """Read a prompts file, or the prompts within a report."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {error.strerror or os.strerror(error.errno or 0)}") from error
+    except ValueError as error:
+        raise FormatError(f"{path} is not JSON ({error}); expected prompts as voxsam writes them") from error
+    if isinstance(document, dict) and str(document.get("schema", "")).startswith("voxsam-report/"):
+        return document.get("prompts")
+    return document

@@ -1,0 +1,361 @@
+"""``voxsam segment``, ``info`` and ``embed``: the commands that open a scan."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voxsam.cli_parse import Asked, Space, one_of, read_prompts
+from voxsam.cli_progress import progress
+from voxsam.errors import FormatError, InputError
+from voxsam.geometry import PLANES
+from voxsam.io import FORMATS, atomic_write, load_mask, load_volume, merge_into, save_mask
+from voxsam.volume import Label, Mask, Volume
+
+if TYPE_CHECKING:
+    from voxsam.prompts import Prompt
+    from voxsam.segment import PlaneChoice, Segmentation, Workspace
+
+__all__ = ["embed_command", "info_command", "segment_command"]
+
+_WHAT, _HOW, _OUT = "What to segment", "How", "What to write"
+
+ScanArgument = Annotated[
+    Path, typer.Argument(help="NIfTI, NRRD or MetaImage file, a DICOM folder, or one file of a series.")
+]
+ChannelOption = Annotated[
+    Optional[int],  # noqa: UP045 - typer reads annotations at run time
+    typer.Option("--channel", min=0, help="Which volume of a 4D file, counted from 0."),
+]
+SeriesOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--series", help="Which series of a DICOM folder that holds several: its UID, as the error lists it."),
+]
+PlaneOption = Annotated[
+    str, typer.Option("--plane", help="auto (as the scan was taken), axial, coronal or sagittal.", rich_help_panel=_HOW)
+]
+WindowOption = Annotated[
+    str,
+    typer.Option(
+        "--window", help="auto, a CT preset (liver, lung, bone, …), WIDTH,LEVEL, or multi.", rich_help_panel=_HOW
+    ),
+]
+EnhanceOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--enhance", help="clahe, n4, denoise or local; may be given again.", rich_help_panel=_HOW),
+]
+ModelOption = Annotated[str, typer.Option("--model", help="A name that `voxsam models` lists.", rich_help_panel=_HOW)]
+WeightsOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--weights", help="A weights file of your own for that model.", rich_help_panel=_HOW),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_HOW)]
+CacheOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--cache", help="Where to keep what the encoder saw; without: your cache folder.", rich_help_panel=_HOW
+    ),
+]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Leave nothing of the scan on the disk.", rich_help_panel=_HOW)
+]
+
+
+def segment_command(
+    scan: ScanArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The mask: .nii.gz, .nii, .nrrd or .seg.nrrd, on the scan's own grid.",
+            rich_help_panel=_OUT,
+        ),
+    ],
+    point: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--point", "-p", metavar="R,A,S", help="In the object; may be given again.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    negative: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--negative", "-n", metavar="R,A,S", help="Not in the object; may be given again.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    box: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--box",
+            "-b",
+            metavar="r0,a0,s0,r1,a1,s1",
+            help="Two opposite corners, on one slice or through several; may be given again.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    prompts: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--prompts", help="Prompts as JSON, or a report of an earlier run.", rich_help_panel=_WHAT),
+    ] = None,
+    mask_prompt: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--mask-prompt", help="A drawn or earlier mask on the scan's grid.", rich_help_panel=_WHAT),
+    ] = None,
+    space: Annotated[
+        Space,
+        typer.Option(
+            "--space",
+            help="ras: world millimetres. ijk: voxels, as the file's header counts them.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = Space.ras,
+    any_scan: Annotated[
+        bool,
+        typer.Option(
+            "--any-scan", help="Take --prompts of a resampled copy by their world positions.", rich_help_panel=_WHAT
+        ),
+    ] = False,
+    plane: PlaneOption = "auto",
+    window: WindowOption = "auto",
+    enhance: EnhanceOption = None,
+    model: ModelOption = "compact",
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    label: Annotated[
+        int, typer.Option("--label", min=1, max=65535, help="Value of the object in the mask.", rich_help_panel=_OUT)
+    ] = 1,
+    label_name: Annotated[
+        str, typer.Option("--label-name", help="Its name, for files that hold names.", rich_help_panel=_OUT)
+    ] = "object",
+    into: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--into", help="Add the object to the labels of this mask.", rich_help_panel=_OUT),
+    ] = None,
+    report: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--report", help="Prompts, model, versions, slices as JSON.", rich_help_panel=_OUT),
+    ] = None,
+    overlay: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--overlay", help="A picture (.png) of the slices with the mask on them.", rich_help_panel=_OUT),
+    ] = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    channel: ChannelOption = None,
+    series: SeriesOption = None,
+) -> None:
+    """Segment one object from a few clicks or a box.
+
+    Positions are RAS+ millimetres, as viewers show them; with --space ijk, voxels as the file's header counts them
+    (NIfTI i,j,k; column, row, slice otherwise). `voxsam info SCAN` says where the scan lies.
+
+    [bold]Examples[/bold]
+
+      voxsam segment ct.nii.gz -o liver.nii.gz --point -62.5,30,71
+
+      voxsam segment ct.nii.gz -o liver.nii.gz --space ijk
+        --box 150,160,29,20,60,29 --negative 88,120,29
+
+      voxsam segment mr.nrrd -o organs.seg.nrrd --into organs.seg.nrrd
+        --label 2 --label-name spleen --point 40,-12,88
+
+      voxsam segment dicom/ -o tumour.nii.gz --prompts clicks.json
+        --report tumour.json --overlay tumour.png
+    """
+    started = time.perf_counter()
+    _check_outputs(output, report, overlay)
+    chosen_plane = _plane(plane)
+    volume = _load(scan, channel, series)
+    asked = Asked(
+        point or (), negative or (), box or (), space=space, documents=prompts or (), masks=mask_prompt or (),
+        any_scan=any_scan,
+    )  # fmt: skip
+    given = read_prompts(asked, volume)
+    target = _target_of(into, volume)
+    workspace = _workspace(volume, model, weights, device, window, enhance, _cache_dir(cache, no_cache))
+    with progress("Segmenting slices") as on_progress:
+        result = workspace.segment(given, plane=chosen_plane, on_progress=on_progress)
+    mask = _labelled(result.mask, label, label_name, target)
+
+    save_mask(mask, output, like=volume)
+    if report is not None:
+        _write_json({**result.report.to_json(), "command": {"scan": str(scan), "output": str(output)}}, report)
+    if overlay is not None:
+        _write_overlay(volume, result, given, overlay)
+    seconds = time.perf_counter() - started
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{label_name}: {result.mask.volume_ml():.1f} mL in {seconds:.1f} s")
+    for path in filter(None, (output, report, overlay)):
+        console.print(f"  {path}")
+
+
+def info_command(scan: ScanArgument, channel: ChannelOption = None, series: SeriesOption = None) -> None:
+    """Say what a scan is: grid, orientation, range, window, and where a prompt may lie.
+
+    [bold]Example[/bold]
+
+      voxsam info ct.nii.gz
+    """
+    from voxsam.windowing import choose_window
+
+    volume = _load(scan, channel, series)
+    grid = volume.geometry
+    (chosen,) = choose_window(volume)
+    middle = grid.to_world([[(n - 1) / 2 for n in grid.shape]])[0].tolist()
+    low, high = grid.bounds_ras
+    rows = (
+        ("scan", volume.name or str(scan)),
+        ("modality", volume.modality or "not stated"),
+        ("voxels", " x ".join(str(n) for n in reversed(grid.shape)) + f" (i, j, k), {volume.array.dtype}"),
+        ("spacing", " x ".join(f"{mm:.4g}" for mm in reversed(grid.spacing_mm)) + " mm"),
+        ("orientation", f"{grid.orientation[::-1]}{_tilt(volume)}; taken {grid.native_plane}"),
+        ("values", _range(volume)),
+        ("window", f"width {chosen.width:.6g}, level {chosen.level:.6g} ({chosen.name or 'automatic'})"),
+        ("RAS bounds", f"{_triple(low)} to {_triple(high)} mm"),
+        ("fingerprint", volume.fingerprint),
+        ("try", f"voxsam segment {scan} -o mask.nii.gz --point {_triple(middle).replace(' ', '')}"),
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def embed_command(
+    scan: ScanArgument,
+    plane: PlaneOption = "auto",
+    window: WindowOption = "auto",
+    enhance: EnhanceOption = None,
+    model: ModelOption = "compact",
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    channel: ChannelOption = None,
+    series: SeriesOption = None,
+) -> None:
+    """Run the image encoder over every slice ahead of time, so that prompts are answered at once.
+
+    What is done is kept when you stop it (Ctrl-C), and a later run goes on from there.
+
+    [bold]Example[/bold]
+
+      voxsam embed ct.nii.gz --model sam-vit-b
+    """
+    from voxsam.segment import choose_plane
+
+    wanted = _plane(plane)
+    volume = _load(scan, channel, series)
+    workspace = _workspace(volume, model, weights, device, window, enhance, _cache_dir(cache, no_cache=False))
+    chosen = choose_plane(wanted, (), volume.geometry)
+    count = volume.geometry.shape[volume.geometry.axes_of(chosen).normal]
+    views = [workspace.stack.view(chosen, index, workspace.windows) for index in range(count)]
+    with progress("Encoding slices") as on_progress:
+        fresh = workspace.store.precompute(views, on_progress=on_progress, nearest_to=count // 2)
+    folder = workspace.store.folder
+    where = f"in {folder}" if folder else "in memory only: no cache folder could be written"
+    Console(highlight=False, soft_wrap=True).print(f"{count} {chosen} slices, {fresh} of them new, {where}")
+
+
+def _load(scan: Path, channel: int | None, series: str | None) -> Volume:
+    return load_volume(scan, channel=channel, series=series)
+
+
+def _plane(plane: str) -> PlaneChoice:
+    return cast("PlaneChoice", one_of(plane, "--plane", ("auto", *PLANES)))
+
+
+def _workspace(
+    volume: Volume,
+    model: str,
+    weights: Path | None,
+    device: str,
+    window: str,
+    enhance: list[str] | None,
+    cache_dir: Path | str | None,
+) -> Workspace:
+    """Open a scan for a model; what the user typed is checked before a download, not after it."""
+    from voxsam.enhance import check_enhancements
+    from voxsam.models.registry import load_model
+    from voxsam.segment import Workspace
+    from voxsam.windowing import choose_window
+
+    windows = choose_window(volume, window)
+    names = check_enhancements(enhance or ())
+    with progress("Downloading weights", of_bytes=True) as on_progress:
+        network = load_model(model, weights=weights, device=device, on_progress=on_progress)
+    return Workspace.open(volume, model=network, window=windows, enhance=names, cache_dir=cache_dir)
+
+
+def _cache_dir(cache: Path | None, no_cache: bool) -> Path | str | None:
+    if cache is not None and no_cache:
+        raise InputError("--cache and --no-cache were both given; choose one")
+    return None if no_cache else cache or "auto"
+
+
+def _check_outputs(output: Path, report: Path | None, overlay: Path | None) -> None:
+    """Find out before the work, not after it, that a file cannot be written."""
+    suffixes = tuple(suffix for kind in FORMATS if kind.writes for suffix in kind.suffixes)
+    if not output.name.lower().endswith(suffixes):
+        raise FormatError(f"cannot tell the format of {output}: expected a name ending in {', '.join(suffixes)}")
+    if overlay is not None and overlay.suffix.lower() != ".png":
+        raise FormatError(f"--overlay writes a PNG picture; give a name ending in .png, got {overlay}")
+    for path in filter(None, (output, report, overlay)):
+        if path.is_dir():
+            raise FormatError(f"cannot write {path}: it is a folder; give a file name")
+        if not path.parent.is_dir():
+            raise FormatError(f"cannot write {path}: its folder does not exist or is a file; make it first")
+
+
+def _target_of(into: Path | None, volume: Volume) -> Mask | None:
+    if into is None:
+        return None
+    return load_mask(into, like=volume)
+
+
+def _labelled(mask: Mask, label: int, name: str, target: Mask | None) -> Mask:
+    """Give the object its value and name, among others where there are some."""
+    if target is not None:
+        return merge_into(target, mask, label, name)
+    values = mask.array.astype(np.uint8 if label < 256 else np.uint16) * label
+    return Mask(values, mask.geometry, {label: Label(name)}, mask.header)
+
+
+def _write_json(document: dict[str, Any], path: Path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_overlay(volume: Volume, result: Segmentation, prompts: tuple[Prompt, ...], path: Path) -> None:
+    from voxsam.overlay import save_overlay
+
+    save_overlay(volume, result.mask, path, prompts=prompts, plane=result.report.settings["plane"])
+
+
+def _tilt(volume: Volume) -> str:
+    """Say by how much the grid is turned against the patient's axes, where it is."""
+    grid = volume.geometry
+    along = [abs(grid.directions[world, axis]) for axis, world in enumerate(grid.world_axes)]
+    degrees = float(np.degrees(np.arccos(min(1.0, min(along)))))
+    return f", tilted by {degrees:.1f}°" if degrees > 0.05 else ""
+
+
+def _range(volume: Volume) -> str:
+    array = volume.array
+    finite = array if array.dtype.kind != "f" else array[np.isfinite(array)]
+    unit = " HU" if volume.modality == "CT" else ""
+    missing = f", {array.size - finite.size} voxels not finite" if finite.size < array.size else ""
+    return f"{finite.min():g} to {finite.max():g}{unit}{missing}"
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return ", ".join(f"{round(value, 1) + 0.0:.1f}" for value in values)  # + 0.0: no minus zero

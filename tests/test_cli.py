@@ -1,0 +1,287 @@
+"""The command line, in this process, with a flood fill for a model."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import voxsam.cli
+from fakes import FloodFillModel
+from phantoms import Phantom, awkward_geometry, dice, sphere
+from voxsam.cli import main
+from voxsam.errors import Cancelled, ModelError
+from voxsam.io import load_mask, load_volume, save_mask
+from voxsam.prompts import Point, dump_prompts
+
+
+@pytest.fixture
+def flood(monkeypatch: pytest.MonkeyPatch) -> FloodFillModel:
+    model = FloodFillModel()
+
+    def load_model(name: str, **_: object) -> FloodFillModel:
+        if name != "compact":
+            raise ModelError(f"no model '{name}'; did you mean 'compact'?")
+        return model
+
+    monkeypatch.setattr("voxsam.models.registry.load_model", load_model)
+    return model
+
+
+@pytest.fixture
+def ball() -> Phantom:
+    return sphere(awkward_geometry())
+
+
+@pytest.fixture
+def scan(ball: Phantom, tmp_path: Path) -> Path:
+    """The phantom as a NIfTI file, tilted and left-handed or not, as the phantom is."""
+    affine = ball.volume.geometry.affine[:, [2, 1, 0, 3]]
+    path = tmp_path / "ball.nii.gz"
+    nib.save(nib.Nifti1Image(ball.volume.array.T, affine), path)
+    return path
+
+
+@pytest.fixture
+def inside(ball: Phantom) -> str:
+    """A click in the ball, as R,A,S."""
+    ras = ball.volume.geometry.to_world([ball.inside_zyx])[0]
+    return ",".join(f"{mm:.4f}" for mm in ras)
+
+
+def segment(scan: Path, output: Path, *more: object) -> int:
+    return main(["segment", str(scan), "-o", str(output), "--no-cache", *map(str, more)])
+
+
+def test_a_click_becomes_a_mask_on_the_scans_own_grid(
+    flood: FloodFillModel, ball: Phantom, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "mask.nii.gz"
+    assert segment(scan, output, "--point", inside, "--label-name", "ball") == 0
+    kept, given = nib.load(output), nib.load(scan)
+    assert kept.shape == given.shape
+    np.testing.assert_array_equal(kept.affine, given.affine)
+    assert kept.get_data_dtype() == np.uint8
+    assert dice(np.asarray(kept.dataobj).T > 0, ball.truth.array) > 0.9
+    said = capsys.readouterr()
+    assert f"ball: {load_mask(output).volume_ml():.1f} mL in " in said.out
+    assert str(output) in said.out
+    assert not said.err
+
+
+def test_voxels_are_counted_as_the_header_does(
+    flood: FloodFillModel, ball: Phantom, scan: Path, inside: str, tmp_path: Path
+) -> None:
+    ijk = ",".join(str(n) for n in reversed(ball.inside_zyx))
+    assert segment(scan, tmp_path / "a.nii.gz", "--point", inside) == 0
+    assert segment(scan, tmp_path / "b.nii.gz", "--point", ijk, "--space", "ijk") == 0
+    one, two = (load_mask(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))
+    np.testing.assert_array_equal(one.array, two.array)
+
+
+def test_a_negative_number_is_no_option(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment(scan, tmp_path / "m.nii.gz", "--point", "-9000,-20,30") == 2
+    assert "outside the scan" in capsys.readouterr().err
+    assert segment(scan, tmp_path / "m.nii.gz", "--box=-9000,-20,30,-8000,-10,30") == 2
+    assert "outside the scan" in capsys.readouterr().err
+
+
+def test_a_box_and_a_negative_click_on_one_object(
+    flood: FloodFillModel, ball: Phantom, scan: Path, tmp_path: Path
+) -> None:
+    z = ball.inside_zyx[0]
+    z_low, y_low, x_low = np.argwhere(ball.truth.array[z : z + 1]).min(axis=0).tolist()
+    _, y_high, x_high = np.argwhere(ball.truth.array[z : z + 1]).max(axis=0).tolist()
+    assert z_low == 0
+    box = f"{x_low},{y_low},{z},{x_high},{y_high},{z}"
+    assert segment(scan, tmp_path / "m.nii.gz", "--space", "ijk", "--box", box, "--negative", f"0,0,{z}") == 0
+    assert dice(load_mask(tmp_path / "m.nii.gz").array > 0, ball.truth.array) > 0.9
+
+
+def test_the_report_repeats_the_run(flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path) -> None:
+    report = tmp_path / "run.json"
+    assert segment(scan, tmp_path / "a.nii.gz", "--point", inside, "--report", report) == 0
+    document = json.loads(report.read_text())
+    assert document["schema"] == "voxsam-report/1"
+    assert document["model"]["weights_sha256"] == flood.weights_sha256
+    assert document["volume_ml"] > 0
+    assert document["versions"]["voxsam"]
+    assert document["slices"]
+    assert segment(scan, tmp_path / "b.nii.gz", "--prompts", report) == 0
+    np.testing.assert_array_equal(load_mask(tmp_path / "a.nii.gz").array, load_mask(tmp_path / "b.nii.gz").array)
+
+
+def test_an_overlay_is_a_picture(flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path) -> None:
+    picture = tmp_path / "o.png"
+    assert segment(scan, tmp_path / "m.nii.gz", "--point", inside, "--overlay", picture) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_objects_gather_in_one_file(flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path) -> None:
+    both = tmp_path / "both.seg.nrrd"
+    assert segment(scan, both, "--point", inside, "--label", 2, "--label-name", "ball") == 0
+    assert segment(scan, tmp_path / "air.nii.gz", "--point", "1,1,1", "--space", "ijk") == 0
+    assert segment(scan, both, "--into", both, "--mask-prompt", tmp_path / "air.nii.gz",
+                   "--label", 5, "--label-name", "ground") == 0  # fmt: skip
+    mask = load_mask(both)
+    assert set(mask.values) == {2, 5}
+    assert {value: label.name for value, label in mask.labels.items()} == {2: "ball", 5: "ground"}
+
+
+def test_embedding_ahead_saves_encoding_later(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    assert main(["embed", str(scan), "--cache", str(cache)]) == 0
+    assert "20 axial slices, 20 of them new" in capsys.readouterr().out
+    assert main(["embed", str(scan), "--cache", str(cache)]) == 0
+    assert "20 axial slices, 0 of them new" in capsys.readouterr().out
+
+
+def test_info_says_where_a_prompt_may_lie(ball: Phantom, scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(scan)]) == 0
+    said = capsys.readouterr().out
+    grid = load_volume(scan).geometry
+    for word in ("40 x 48 x 20 (i, j, k)", "1.4 x 0.9 x 4 mm", "tilted by", "RAS bounds", "--point", "fingerprint"):
+        assert word in said
+    assert load_volume(scan).fingerprint in said.replace("\n", "").replace(" ", "")
+    point = said.split("--point")[1].split()[0]
+    assert grid.contains(grid.to_voxel([[float(mm) for mm in point.split(",")]])).all()
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "sam-vit-b" in capsys.readouterr().out
+    assert main(["models", "--verbose"]) == 0
+    said = capsys.readouterr().out
+    assert "Apache-2.0" in said
+
+
+def test_samples_are_listed_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample"]) == 0
+    said = capsys.readouterr().out
+    assert "ct-abdomen" in said
+    assert "slicer-ct-liver" in said
+    assert main(["sample", "mr-head", "-o", str(tmp_path)]) == 0
+    assert "3 lesion" in capsys.readouterr().out
+    assert (tmp_path / "mr_head_truth.nii.gz").is_file()
+
+
+@pytest.mark.offline
+def test_a_download_offline_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "slicer-ct-chest", "-o", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "offline" in error
+
+
+@pytest.mark.parametrize("command", ["", "segment", "info", "embed", "models", "sample", "evaluate"])
+def test_every_command_has_a_help_worth_reading(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*filter(None, [command]), "--help"]) == 0
+    assert len(capsys.readouterr().out) > 300
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("voxsam 0.")
+
+
+def test_an_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "x", "--pint", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--pint" in error
+
+
+def test_a_cancel_is_quiet_and_leaves_nothing(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    before = set(tmp_path.iterdir())
+    for stop in (KeyboardInterrupt, Cancelled):
+
+        def decode(*_: object, stop: type[BaseException] = stop, **__: object) -> None:
+            raise stop
+
+        monkeypatch.setattr(FloodFillModel, "decode", decode)
+        assert segment(scan, tmp_path / "m.nii.gz", "--point", inside) == 130
+        assert "rror" not in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_an_internal_fault_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    script = (
+        "import sys, voxsam.cli, voxsam.cli_segment\n"
+        "def broken(*_, **__): raise ZeroDivisionError('two\\nlines')\n"
+        "voxsam.cli_segment.load_volume = broken\n"
+        "sys.exit(voxsam.cli.main(sys.argv[1:]))\n"
+    )
+    plain = subprocess.run([sys.executable, "-c", script, "info", "x"], capture_output=True, text=True, check=False)
+    assert plain.returncode == 1
+    assert plain.stderr.count("\n") == 1
+    assert "internal error: ZeroDivisionError: two lines at" in plain.stderr
+    full = subprocess.run(
+        [sys.executable, "-c", script, "info", "x", "--debug"], capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1
+    assert "Traceback" in full.stderr
+
+
+def test_debug_shows_where_an_error_arose(tmp_path: Path) -> None:
+    with pytest.raises(voxsam.cli.VoxsamError, match="nothing_here"):
+        main(["info", str(tmp_path / "nothing_here.nii"), "--debug"])
+
+
+def test_memory_is_kept_where_glibc_is() -> None:
+    script = "import voxsam.cli; print(voxsam.cli.keep_memory())"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.strip() in {"True", "False"}
+    if platform.libc_ver()[0] == "glibc":
+        assert said.strip() == "True"
+
+
+def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from voxsam.cli_progress import progress
+
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("Counting sheep") as on_progress:
+        on_progress(1, 2)
+    assert "Counting sheep" in screen.getvalue()
+    quiet = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", quiet)
+    with progress("Counting sheep") as on_progress:
+        on_progress(1, 2)
+    assert not quiet.getvalue()
+
+
+def test_prompts_of_a_resampled_copy_need_a_word(
+    flood: FloodFillModel, ball: Phantom, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = load_volume(scan)
+    clicks = tmp_path / "clicks.json"
+    clicks.write_text(json.dumps(dump_prompts([Point(ball.inside_zyx)], original)))
+    copy = tmp_path / "copy.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(scan).dataobj) + 1, nib.load(scan).affine), copy)
+    assert segment(copy, tmp_path / "m.nii.gz", "--prompts", clicks) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert segment(copy, tmp_path / "m.nii.gz", "--prompts", clicks, "--any-scan") == 0
+    assert (tmp_path / "m.nii.gz").is_file()
+
+
+def test_a_mask_prompt_may_come_from_any_format(
+    flood: FloodFillModel, ball: Phantom, scan: Path, tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn.nrrd"
+    save_mask(ball.truth, drawn, like=load_volume(scan))
+    assert segment(scan, tmp_path / "m.nii.gz", "--mask-prompt", drawn) == 0
+    assert dice(load_mask(tmp_path / "m.nii.gz").array > 0, ball.truth.array) > 0.9
