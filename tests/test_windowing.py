@@ -1,5 +1,10 @@
 """Windows: what becomes black and white, chosen by name, by numbers, from the volume, or from prompts."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -245,3 +250,19 @@ def test_flat_or_empty_surroundings_fall_back_to_the_automatic_width() -> None:
     assert window_around(_volume(holed, "MR"), [Point((35, 30, 30))], margin_mm=5) == automatic_window(
         _volume(holed, "MR")
     )
+
+
+def test_the_guide_lists_every_preset_as_it_is() -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "windowing.md").read_text("utf-8")
+    for name, preset in PRESETS.items():
+        assert f"| `{name}` | {preset.window.width:g} | {preset.window.level:g} | {preset.shows} |" in guide
+
+
+@pytest.mark.realdata
+def test_the_guides_pictures_can_be_made(data_dir: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "docs" / "examples" / "windowing_pictures.py"
+    subprocess.run(
+        [sys.executable, script, tmp_path], check=True, env={**os.environ, "VOXSAM_DATA": str(data_dir)}, timeout=120
+    )
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"presets.jpg", "low-contrast-ct.jpg", "low-contrast-mr.jpg"}

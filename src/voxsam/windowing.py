@@ -252,7 +252,8 @@ def window_around(volume: Volume, prompts: Sequence[Prompt], *, margin_mm: float
     """Fit a window to what the prompts point at and its surroundings, for lesions that hardly stand out.
 
     The object's median value becomes mid-grey; the width is six times the median distance of the surroundings'
-    values from it. It is never wider than the automatic window, so that air or bone nearby cannot spoil it.
+    values from it, and no less than eight times the object's noise. It is never wider than the automatic window, so
+    that air or bone nearby cannot spoil it.
 
     Parameters
     ----------
@@ -290,7 +291,7 @@ def window_around(volume: Volume, prompts: Sequence[Prompt], *, margin_mm: float
     level = float(np.median(values))
     noise = 1.4826 * float(np.median(np.abs(values - level)))
     spread = float(np.median(np.abs(sample_of(crop) - level)))
-    half = min(max(3 * spread, 2 * noise), widest.width / 2)
+    half = min(max(3 * spread, 4 * noise), widest.width / 2)
     return Window(2 * half if half > 0 else widest.width, level, "around prompts")
 
 
