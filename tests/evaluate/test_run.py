@@ -100,6 +100,7 @@ def test_the_reports_agree_and_read_back(evaluation: Evaluation, tmp_path: Path)
     with files[1].open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert document["schema"] == "voxsam-evaluation/1"
+    assert document["weights_sha256"] == {"fake": FloodFillModel().weights_sha256}
     assert len(rows) == len(document["scores"]) == len(evaluation.scores)
     assert [float(row["dice"]) for row in rows] == [score["dice"] for score in document["scores"]]
     means = {

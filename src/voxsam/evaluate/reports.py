@@ -91,6 +91,7 @@ def markdown_report(evaluation: Evaluation, summary: Summary) -> str:
         f"count; seed {plan.rules.seed}; {evaluation.seconds:.0f} s with {evaluation.machine.get('workers', '1')} "
         f"worker(s) on {evaluation.machine.get('processor', 'an unknown processor')}. Means over labels (over targets, "
         "then cases, then labels); in brackets the 95 % interval, patients drawn anew.",
+        *(f"Weights of {name}: sha256 {sha256}." for name, sha256 in evaluation.weights.items()),
     ]
     slices = slice_table(summary, methods)
     if slices:
@@ -180,6 +181,7 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "schema": SCHEMA,
         "plan": evaluation.plan.to_json(),
         "machine": evaluation.machine,
+        "weights_sha256": evaluation.weights,
         "seconds": round(evaluation.seconds, 2),
         "cases": evaluation.cases,
         "summary": [line.to_json() for line in summary.lines],

@@ -22,7 +22,7 @@ from voxsam.evaluate.groups import equivalent_diameter_mm, group_of, modality_of
 from voxsam.evaluate.pictures import Picture, picture_of
 from voxsam.evaluate.protocols import Answer, Bench, Protocol, Rules, protocol_named
 from voxsam.evaluate.scores import Evidence, Score
-from voxsam.evaluate.segmenters import Method, method_named, open_method
+from voxsam.evaluate.segmenters import Method, method_named, open_method, weights_sha256_of
 from voxsam.geometry import Plane
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window
@@ -136,6 +136,8 @@ class Evaluation:
     seconds : float
         Wall time.
     machine : mapping of str to str
+    weights : mapping of str to str
+        SHA-256 of the weights of each method that has any.
     """
 
     plan: Plan
@@ -144,12 +146,14 @@ class Evaluation:
     cases: int
     seconds: float
     machine: dict[str, str]
+    weights: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
 class _CaseResult:
     scores: list[Score]
     pictures: list[Picture]
+    weights: dict[str, str]
 
 
 def evaluate(
@@ -201,6 +205,7 @@ def evaluate(
         cases=len(chosen),
         seconds=time.perf_counter() - started,
         machine={"system": platform.platform(), "processor": _processor(), "workers": str(workers)},
+        weights={name: sha256 for result in ordered for name, sha256 in result.weights.items()},
     )
 
 
@@ -269,12 +274,14 @@ def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) 
     volume, mask = case.read()
     plane: Plane = volume.geometry.native_plane if plan.plane == "auto" else plan.plane  # type: ignore[assignment]
     labels = [(label, name) for label, name in sorted(_labels_of(case, mask).items()) if plan.wants(case, name)]
-    result = _CaseResult([], [])
+    result = _CaseResult([], [], {})
     for method in (method_named(method) for method in plan.methods):
         protocols = [p for p in map(protocol_named, plan.protocols) if p.suits(method)]
         if not protocols or not labels:
             continue
         session = open_method(method, volume, plane=plane, window=plan.window, device=plan.device)
+        sha256 = weights_sha256_of(method, device=plan.device)
+        result.weights.update({method.name: sha256} if sha256 else {})
         benches = [(name, Bench(case, mask, label, plane, plan.rules, method, session)) for label, name in labels]
         try:
             for protocol in protocols:

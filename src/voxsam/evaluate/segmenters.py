@@ -24,7 +24,7 @@ from voxsam.views import slice_of
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window
 
-__all__ = ["BaselineSession", "Method", "SlicePreview", "method_named", "open_method"]
+__all__ = ["BaselineSession", "Method", "SlicePreview", "method_named", "open_method", "weights_sha256_of"]
 
 BoolArray = npt.NDArray[np.bool_]
 ALL_PROMPTS = frozenset({"click", "box", "slice"})
@@ -263,6 +263,14 @@ def open_method(
         return BaselineSession(volume, BASELINES[method.name], window=window, plane=plane)
     model = _loaded(method.model, method.weights, device) if isinstance(method.model, str) else method.model
     return open_session(volume, model=model, window=window, plane=plane, cache_dir=None)
+
+
+def weights_sha256_of(method: Method, *, device: str = "auto") -> str:
+    """Return the hash of the weights that a method runs on; empty for a baseline."""
+    if method.model is None:
+        return ""
+    model = _loaded(method.model, method.weights, device) if isinstance(method.model, str) else method.model
+    return model.weights_sha256
 
 
 @lru_cache(maxsize=4)
