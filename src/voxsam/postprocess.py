@@ -50,8 +50,8 @@ def keep_largest(mask: Mask, *, count: int = 1) -> Mask:
     --------
     >>> array = np.zeros((1, 1, 9), bool)
     >>> array[..., [0, 1, 2, 5]] = True
-    >>> keep_largest(Mask(array, Geometry.from_spacing(array.shape))).array.sum()
-    np.int64(3)
+    >>> int(keep_largest(Mask(array, Geometry.from_spacing(array.shape))).array.sum())
+    3
     """
     if count < 1:
         raise InputError(f"expected 1 component or more to keep, got {count}")
@@ -168,8 +168,8 @@ def fill_holes(mask: Mask, *, plane: Plane | None = None, up_to_mm3: float | Non
     --------
     >>> array = np.ones((3, 3, 3), bool)
     >>> array[1, 1, 1] = False
-    >>> fill_holes(Mask(array, Geometry.from_spacing(array.shape))).array.all()
-    np.True_
+    >>> bool(fill_holes(Mask(array, Geometry.from_spacing(array.shape))).array.all())
+    True
     """
     _require_not_negative(0.0 if up_to_mm3 is None else up_to_mm3, "mm3")
     structure = ndimage.generate_binary_structure(3, 1)
@@ -266,8 +266,8 @@ def close_gaps(mask: Mask, *, gap_mm: float) -> Mask:
     --------
     >>> array = np.ones((3, 3, 12), bool)
     >>> array[..., 5:7] = False
-    >>> close_gaps(Mask(array, Geometry.from_spacing(array.shape)), gap_mm=2.0).array[1, 1].all()
-    np.True_
+    >>> bool(close_gaps(Mask(array, Geometry.from_spacing(array.shape)), gap_mm=2.0).array[1, 1].all())
+    True
     """
     _require_not_negative(gap_mm, "mm")
     wide = [int(gap_mm / mm + 1e-9) for mm in mask.geometry.spacing_mm]
