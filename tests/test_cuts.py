@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from phantoms import GEOMETRIES
 
+from phantoms import GEOMETRIES
 from voxsam.cuts import CLICKS_A_STROKE, MOST_TURNS, SliceCut, anchors_of, cut_prompts, indices_of
 from voxsam.errors import PromptError
 from voxsam.geometry import PLANES, Geometry

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fakes import FloodFillModel
 from phantoms import GEOMETRIES, sphere
-
 from voxsam.embedding_files import EmbeddingFiles
 from voxsam.embeddings import EmbeddingStore, default_cache_dir
 from voxsam.errors import Cancelled, StoreError

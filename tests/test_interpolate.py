@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +49,7 @@ def test_two_empty_slices_leave_nothing() -> None:
 def test_drawn_slices_and_those_outside_are_left_alone() -> None:
     drawn = {2: disc(5), 5: disc(6), 6: disc(5)}
     assert list(interpolate_signed_distance(drawn)) == [3, 4]
-    assert list(interpolate_signed_distance(drawn, indices=range(0, 20))) == [3, 4]
+    assert list(interpolate_signed_distance(drawn, indices=range(20))) == [3, 4]
     assert interpolate_signed_distance({2: disc(5)}) == {}
 
 
@@ -63,7 +65,7 @@ def test_nothing_drawn_and_unlike_shapes_are_refused() -> None:
 def test_nested_shapes_stay_nested(one: float, other: float, gap: int) -> None:
     inner, outer = disc(min(one, other)), disc(max(one, other))
     masks = [inner, *interpolate_signed_distance({0: inner, gap: outer}).values(), outer]
-    for smaller, larger in zip(masks[:-1], masks[1:], strict=True):
+    for smaller, larger in pairwise(masks):
         assert not (smaller & ~larger).any()
 
 

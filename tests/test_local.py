@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from contracts.session_contract import SessionContract
 from fakes import FloodFillModel
 from phantoms import GEOMETRIES, Phantom, ellipsoid
-
 from voxsam.errors import GeometryError, SessionError, WindowError
 from voxsam.local import LocalSession, open_session
 from voxsam.prompts import Box, Point

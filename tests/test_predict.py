@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import LOGIT, FloodFillModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phantoms import GEOMETRIES, Phantom, awkward_geometry, dice, ellipsoid, sphere, two_touching
 
+from fakes import LOGIT, FloodFillModel
+from phantoms import GEOMETRIES, Phantom, awkward_geometry, dice, ellipsoid, sphere, two_touching
 from voxsam.cuts import SliceCut, cut_prompts
 from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import PromptError
@@ -272,9 +272,7 @@ def test_a_single_clicks_shaky_mask_does_not_choose_the_region() -> None:
 
 def test_a_nearer_look_that_disagrees_is_not_taken() -> None:
     phantom = small_sphere()
-    prediction, truth = asked(
-        phantom, [box_around(phantom, "axial")], model=Unsure(sure=8.0, worse_from_near=True)
-    )
+    prediction, truth = asked(phantom, [box_around(phantom, "axial")], model=Unsure(sure=8.0, worse_from_near=True))
     assert prediction.zoomed_to is None
     assert dice(prediction.mask, truth) > 0.95
 

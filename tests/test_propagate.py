@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+
 from fakes import FloodFillModel
 from phantoms import (
     GEOMETRIES,
@@ -18,7 +19,6 @@ from phantoms import (
     sphere,
     tube,
 )
-
 from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import Cancelled, PromptError
 from voxsam.geometry import PLANES, Geometry, Plane
@@ -49,7 +49,12 @@ class Counting(FloodFillModel):
 
 
 def carried(
-    volume: Volume, prompts: Sequence[Prompt], plane: Plane | None = None, *, model: FloodFillModel | None = None, **rules
+    volume: Volume,
+    prompts: Sequence[Prompt],
+    plane: Plane | None = None,
+    *,
+    model: FloodFillModel | None = None,
+    **rules,
 ) -> Propagation:
     store = EmbeddingStore(model or FloodFillModel(), volume)
     return propagate(store, prompts, plane=plane or volume.geometry.native_plane, windows=WINDOWS, **rules)
@@ -122,7 +127,9 @@ def test_an_organ_that_ends_stops_it_though_something_like_it_goes_on() -> None:
         assert dice(found.mask, np.asarray(phantom.truth.array)) > 0.9
 
 
-def stack_of_discs(radii: Sequence[float], *, values: Sequence[int] | None = None, columns: Sequence[int] = ()) -> Volume:
+def stack_of_discs(
+    radii: Sequence[float], *, values: Sequence[int] | None = None, columns: Sequence[int] = ()
+) -> Volume:
     """One disc a slice, 64 by 64 pixels of 1 mm, slices 2 mm apart."""
     rows, cols = np.ogrid[:64, :64]
     array = np.full((len(radii), 64, 64), GROUND_HU, np.int16)
@@ -241,7 +248,9 @@ def test_what_is_carried_on_can_be_switched(mask: bool, box: bool, point: bool) 
 
 def test_the_carried_box_has_its_margin_in_millimetres_and_the_click_is_deep() -> None:
     model = Counting()
-    carried(stack_of_discs([8] * 2), [Point((0, 30, 29))], model=model, carry=CarryRules(box_margin_mm=3.0), auto_zoom=False)
+    carried(
+        stack_of_discs([8] * 2), [Point((0, 30, 29))], model=model, carry=CarryRules(box_margin_mm=3.0), auto_zoom=False
+    )
     prompts = model.heard[-1]
     assert prompts.box_xyxy is not None
     # columns run to the patient's left: 63 - 32 = 31
@@ -263,7 +272,9 @@ def test_islands_that_do_not_touch_the_last_mask_are_dropped() -> None:
     found = carried(volume, [Point(branching(GEOMETRIES["thick-slices"]).inside_zyx)])
     assert found.mask[13].sum() > 0
     row = np.array([[True, True, False, True, False]])
-    assert islands_touching(row, np.array([[False, True, False, False, True]])).tolist() == [[True, True, False, False, False]]
+    assert islands_touching(row, np.array([[False, True, False, False, True]])).tolist() == [
+        [True, True, False, False, False]
+    ]
 
 
 # --- several prompted slices

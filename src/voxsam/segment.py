@@ -19,6 +19,7 @@ from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry, Plane
 from voxsam.models.base import PromptableModel
 from voxsam.models.registry import load_model
+from voxsam.postprocess import fill_holes
 from voxsam.prompts import Box, MaskPrompt, Prompt, check_prompts, dump_prompts
 from voxsam.propagate import CarryRules, Propagation, StopRules, propagate
 from voxsam.report import Report
@@ -317,36 +318,27 @@ def clean_up(found: Propagation, plane: Plane, geometry: Geometry, rules: CleanR
     -------
     (Z, Y, X) bool array
     """
-    mask: BoolArray = found.mask.copy()
-    held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not held[0].size:
-        return mask
-    crop = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in held)
-    part = mask[crop]  # a view: what is outside holds nothing
-    if rules.drop_islands:
-        prompted = np.zeros_like(mask)
+    kept = found.mask
+    if rules.drop_islands and found.prompted:
+        prompted = np.zeros_like(kept)
         for index in found.prompted:
             slice_of(prompted, geometry.axes_of(plane), index)[...] = True
-        part &= _islands_on(part, prompted[crop])
+        kept = _islands_on(kept, prompted)
     if rules.holes_mm3 > 0:
-        part |= _small_holes(part, round(rules.holes_mm3 / geometry.voxel_volume_mm3))
-    return mask
+        kept = np.asarray(fill_holes(Mask(kept, geometry), up_to_mm3=rules.holes_mm3).array)
+    return kept
 
 
 def _islands_on(mask: BoolArray, places: BoolArray) -> BoolArray:
-    islands, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    held = np.zeros(count + 1, bool)
-    held[islands[places]] = True
-    held[0] = False
-    return np.asarray(held[islands], bool)
-
-
-def _small_holes(mask: BoolArray, most_voxels: int) -> BoolArray:
-    holes, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
-    sizes = np.bincount(holes.ravel(), minlength=count + 1)
-    small = sizes <= most_voxels
-    small[[0, holes[0, 0, 0]]] = False  # the object, and what is around it
-    return np.asarray(small[holes][1:-1, 1:-1, 1:-1], bool)
+    held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    crop = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in held)
+    islands, count = ndimage.label(mask[crop], structure=np.ones((3, 3, 3)))
+    wanted = np.zeros(count + 1, bool)
+    wanted[islands[places[crop]]] = True
+    wanted[0] = False
+    kept = np.zeros_like(mask)
+    kept[crop] = wanted[islands]
+    return kept
 
 
 @contextmanager

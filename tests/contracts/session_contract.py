@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from phantoms import Phantom, dice
 
+from phantoms import Phantom, dice
 from voxsam.errors import Cancelled, PromptError, SessionError
 from voxsam.prompts import Box, MaskPrompt, Point
 from voxsam.session import Session
