@@ -70,6 +70,6 @@ def test_nested_shapes_stay_nested(one: float, other: float, gap: int) -> None:
 
 
 def test_distance_counts_from_the_border_in_millimetres() -> None:
-    mask = np.zeros((1, 7), bool)
+    mask = np.zeros((1, 7), bool)  # the object goes on beyond the picture
     mask[0, 2:5] = True
-    assert signed_distance_mm(mask, (1.0, 2.0)).tolist() == [[-3.5, -1.5, 0.5, 0.5, 0.5, -1.5, -3.5]]
+    assert signed_distance_mm(mask, (1.0, 2.0)).tolist() == [[-3.5, -1.5, 1.5, 3.5, 1.5, -1.5, -3.5]]

@@ -40,7 +40,7 @@ class ZoomRules:
     >>> from voxsam.geometry import Geometry
     >>> frame = ViewFrame.of(Geometry.from_spacing((3, 512, 512)), "axial", 1)
     >>> ZoomRules().region_around((200, 240, 300, 330), frame)
-    (176, 267, 269, 360)
+    (170, 261, 272, 363)
     >>> ZoomRules().region_around((20, 480, 30, 330), frame) is None  # it fills the view already
     True
     """
