@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts.model_contract import BOX, SHAPE, PromptableModelContract, click, disc_logits, view
 from safetensors.torch import save_file
 
+from contracts.model_contract import BOX, SHAPE, PromptableModelContract, click, disc_logits, view
 from voxsam.errors import WeightsError
 from voxsam.models.base import Embedding, PromptableModel, SlicePrompts
 from voxsam.models.compact import CompactModel, build_compact
@@ -31,12 +31,12 @@ def random_network(seed: int = 0) -> CompactNetwork:
     return network.eval()
 
 
-def prompts(P: int = 1, *, shift: float = 0.0) -> PromptBatch:
-    points = torch.tensor([[20.0, 24.0], [40.0, 44.0], [0.0, 0.0]]).expand(1, P, 3, 2) + shift
-    labels = torch.tensor([1, 0, -1]).expand(1, P, 3)
-    box = torch.tensor([10.0, 12.0, 40.0, 44.0]).expand(1, P, 4)
-    mask = torch.linspace(-3, 3, (SIZE // 2) ** 2).view(1, 1, SIZE // 2, SIZE // 2).expand(1, P, -1, -1)
-    yes = torch.ones(1, P, dtype=torch.bool)
+def prompts(sets: int = 1, *, shift: float = 0.0) -> PromptBatch:
+    points = torch.tensor([[20.0, 24.0], [40.0, 44.0], [0.0, 0.0]]).expand(1, sets, 3, 2) + shift
+    labels = torch.tensor([1, 0, -1]).expand(1, sets, 3)
+    box = torch.tensor([10.0, 12.0, 40.0, 44.0]).expand(1, sets, 4)
+    mask = torch.linspace(-3, 3, (SIZE // 2) ** 2).view(1, 1, SIZE // 2, SIZE // 2).expand(1, sets, -1, -1)
+    yes = torch.ones(1, sets, dtype=torch.bool)
     return PromptBatch(points, labels, box, yes, mask, yes)
 
 

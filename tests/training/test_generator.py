@@ -60,7 +60,7 @@ def test_another_step_or_seed_gives_another_batch(maker: BatchMaker, batch: Batc
 
 def test_targets_are_neither_specks_nor_the_whole_image(batch: Batch) -> None:
     areas = batch.targets.sum((2, 3))
-    assert areas.min() >= 8
+    assert areas.min() >= 12
     assert areas.max() <= LARGEST_SHARE * SIZE**2
 
 
@@ -210,3 +210,11 @@ def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"stepz": 3}')
     with pytest.raises(ValueError, match="stepz"):
         Config.from_json(tmp_path / "config.json")
+
+
+def test_a_flat_image_is_shown_without_complaint() -> None:
+    flat = np.full((SIZE, SIZE), 0.5, np.float32)
+    for seed in range(60):
+        shown = to_display(flat, np.random.default_rng(seed))
+        assert np.isfinite(shown).all()
+        assert 0 <= shown.min() <= shown.max() <= 1

@@ -175,7 +175,7 @@ def test_weights_too_large_for_half_precision_are_refused() -> None:
     network = CompactNetwork()
     with torch.no_grad():
         network.mask_decoder.up8.weight[0] = 1e5
-    with pytest.raises(InputError, match="up8.weight"):
+    with pytest.raises(InputError, match=r"up8\.weight"):
         shipped_state(network)
 
 

@@ -23,7 +23,7 @@ __all__ = ["Batch", "BatchMaker"]
 Target: TypeAlias = tuple[BoolArray, BoolArray | None]
 
 SOURCES = ("invented", "real labels", "real image")
-LEAST_PIXELS = 16
+LEAST_PIXELS = 24
 LARGEST_SHARE = 0.72
 
 
@@ -249,6 +249,8 @@ def _choose(drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Ge
             target, neighbour = _component(target, neighbour, rng)
         area = int(target.sum())
         if not LEAST_PIXELS * (target.shape[0] / 128) <= area <= LARGEST_SHARE * target.size:
+            continue
+        if rng.random() < 0.6 and not ndimage.binary_erosion(target).any():  # walls and lines, fewer than there are
             continue
         if drawing.source != 2 and _border_contrast(target, clean) < 0.5 * noise + 0.02 and rng.random() < 0.85:
             continue

@@ -102,8 +102,8 @@ def _streaks(size: int, rng: np.random.Generator) -> FloatArray:
 def to_display(image: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Window to three channels (3, S, S) in 0..1: mostly one grey image, sometimes three windows."""
     ends = np.percentile(image[::2, ::2], [rng.uniform(0, 2), rng.uniform(98, 100)])
-    low, high = float(ends[0]), float(ends[1])
-    span = max(high - low, 1e-3)
+    low, span = float(ends[0]), max(float(ends[1] - ends[0]), 1e-3)  # an image may be flat
+    high = low + span
     if rng.random() < 0.35:
         low, high = low + span * rng.uniform(0, 0.35), high - span * rng.uniform(0, 0.4)
     grey = np.clip((image - low) / max(high - low, 1e-3), 0, 1)

@@ -324,7 +324,7 @@ _maker: BatchMaker | None = None
 def _start_worker(config: Config, niceness: int = 10) -> None:
     global _maker  # one maker a process: its noise takes a second to make
     if niceness:
-        os.nice(niceness)
+        os.nice(max(0, niceness - os.nice(0)))  # a polite parent's worker must not starve
         torch.set_num_threads(1)
     _maker = BatchMaker(config)
 
