@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grids import geometries, rotation
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grids import geometries, rotation
 from voxsam.errors import GeometryError
 from voxsam.geometry import PLANES, Geometry, Plane
 
@@ -112,6 +112,12 @@ def test_all_voxel_centres_lie_within_and_the_next_ones_do_not(grid: Geometry) -
     assert not grid.contains([last + np.array([1, 0, 0]), [0, 0, -1]]).any()
 
 
+@given(geometries())
+def test_the_edge_of_the_grid_is_still_within_after_a_way_through_the_world(grid: Geometry) -> None:
+    edges = np.array([(-0.5, -0.5, -0.5), np.array(grid.shape) - 0.5])
+    assert grid.contains(grid.to_voxel(grid.to_world(edges))).all()
+
+
 def test_a_turned_left_handed_grid_still_knows_its_axes() -> None:
     affine = np.eye(4)
     affine[:3, :3] = rotation(0.2, -0.1, 0.15) @ np.array([[0, 0, -1], [0, -1, 0], [1, 0, 0]]) * (3.0, 0.8, 0.8)
@@ -122,7 +128,12 @@ def test_a_turned_left_handed_grid_still_knows_its_axes() -> None:
 
 @pytest.mark.parametrize(
     ("spacing_mm", "plane"),
-    [((5.0, 1.0, 1.0), "axial"), ((1.0, 4.0, 1.0), "coronal"), ((1.0, 1.0, 3.0), "sagittal"), ((1.0, 1.0, 1.0), "axial")],
+    [
+        ((5.0, 1.0, 1.0), "axial"),
+        ((1.0, 4.0, 1.0), "coronal"),
+        ((1.0, 1.0, 3.0), "sagittal"),
+        ((1.0, 1.0, 1.0), "axial"),
+    ],
 )
 def test_the_native_plane_is_across_the_coarsest_axis(spacing_mm: tuple[float, float, float], plane: str) -> None:
     assert Geometry.from_spacing((8, 8, 8), spacing_mm).native_plane == plane
@@ -135,7 +146,9 @@ def test_an_unknown_plane_is_refused_with_the_known_ones() -> None:
 
 def test_another_grid_is_refused_with_both_grids_and_the_way_out() -> None:
     other = Geometry.from_spacing((40, 512, 256), spacing_mm=(4.0, 0.7, 0.8))
-    with pytest.raises(GeometryError, match=r"the mask is on another grid.*\(5.0, 0.7, 0.8\).*\(4.0, 0.7, 0.8\).*Resample"):
+    with pytest.raises(
+        GeometryError, match=r"the mask is on another grid.*\(5.0, 0.7, 0.8\).*\(4.0, 0.7, 0.8\).*Resample"
+    ):
         UPRIGHT.require_same(other, "the mask")
 
 

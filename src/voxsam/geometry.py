@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 
+_ROUNDING = 1e-6  # voxels
+
 #: World axis (0 R, 1 A, 2 S) along which the slices of a plane follow one another.
 _NORMAL_WORLD_AXIS: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 
@@ -176,7 +178,8 @@ class Geometry:
             RAS millimetres.
         """
         points = np.asarray(points_zyx, dtype=np.float64)
-        return np.asarray(points @ self.affine[:3, :3].T + self.affine[:3, 3])
+        world: FloatArray = points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world
 
     def to_voxel(self, points_ras: npt.ArrayLike) -> FloatArray:
         """Map world millimetres (N, 3), RAS, to voxel positions (N, 3), zyx.
@@ -190,9 +193,12 @@ class Geometry:
         return np.asarray(np.linalg.solve(self.affine[:3, :3], points.T).T, dtype=np.float64)
 
     def contains(self, points_zyx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Say for each voxel position (N, 3) whether it lies within the grid, voxel edges included."""
+        """Say for each voxel position (N, 3) whether it lies within the grid, voxel edges included.
+
+        A millionth of a voxel is forgiven: an edge that went to the world and back is still an edge.
+        """
         points = np.asarray(points_zyx, dtype=np.float64)
-        inside = (points >= -0.5) & (points <= np.asarray(self.shape) - 0.5)
+        inside = (points >= -0.5 - _ROUNDING) & (points <= np.asarray(self.shape) - 0.5 + _ROUNDING)
         return np.asarray(inside.all(axis=-1))
 
     def axes_of(self, plane: Plane) -> PlaneAxes:

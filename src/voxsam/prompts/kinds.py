@@ -206,13 +206,21 @@ class Scribble:
         checked = cls(np.asarray(points_ras))  # three finite numbers each, here as in voxels
         return cls(geometry.to_voxel(checked.points_zyx), positive)
 
-    def voxels_zyx(self) -> npt.NDArray[np.int64]:
-        """Return the voxels (N, 3) that the stroke passes, each once, in the order of the stroke; no gaps."""
+    def voxels_zyx(self, geometry: Geometry | None = None) -> npt.NDArray[np.int64]:
+        """Return the voxels (N, 3) that the stroke passes, each once, in the order of the stroke; no gaps.
+
+        Parameters
+        ----------
+        geometry : Geometry, optional
+            The scan's grid: a stroke along its very edge then keeps to its voxels, so that they can index its array.
+        """
         pieces = [self.points_zyx[:1]]
         for start, end in zip(self.points_zyx[:-1], self.points_zyx[1:], strict=True):
             steps = max(int(np.ceil(np.abs(end - start).max())), 1)  # at most one voxel a step along any axis
             pieces.append(start + (end - start) * (np.arange(1, steps + 1) / steps)[:, None])
         voxels = _nearest_voxels(np.concatenate(pieces))
+        if geometry is not None:
+            voxels = np.clip(voxels, 0, np.asarray(geometry.shape) - 1)
         _, first = np.unique(voxels, axis=0, return_index=True)
         return voxels[np.sort(first)]
 
@@ -329,7 +337,7 @@ def _outside(what: str, points_zyx: FloatArray, geometry: Geometry) -> PromptErr
 
 
 def _short(position: Sequence[float] | FloatArray) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in position) + ")"
+    return "(" + ", ".join(f"{value + 0.0:.6g}" for value in position) + ")"
 
 
 def _position(values: Any, what: str) -> Position:
