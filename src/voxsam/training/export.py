@@ -50,6 +50,7 @@ def export_run(folder: Path, output: Path) -> None:
         "config": config.to_json(),
     }
     save_file(shipped_state(trainer.average.network), partial, metadata)
+    partial.chmod(0o644)  # safetensors writes for its owner alone, a wheel is for everyone
     partial.replace(output)
     log.info("wrote %s, %.1f MB", output, output.stat().st_size / 1e6)
 
