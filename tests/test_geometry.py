@@ -112,10 +112,12 @@ def test_all_voxel_centres_lie_within_and_the_next_ones_do_not(grid: Geometry) -
     assert not grid.contains([last + np.array([1, 0, 0]), [0, 0, -1]]).any()
 
 
-@given(geometries())
-def test_the_edge_of_the_grid_is_still_within_after_a_way_through_the_world(grid: Geometry) -> None:
-    edges = np.array([(-0.5, -0.5, -0.5), np.array(grid.shape) - 0.5])
-    assert grid.contains(grid.to_voxel(grid.to_world(edges))).all()
+@given(geometries(), st.tuples(*(st.floats(-2.0, 9.0),) * 3))
+def test_a_position_within_has_a_nearest_voxel_that_indexes_the_array(
+    grid: Geometry, point: tuple[float, float, float]
+) -> None:
+    nearest = np.floor(np.array(point) + 0.5)
+    assert grid.contains([point])[0] == all(0 <= at < n for at, n in zip(nearest, grid.shape, strict=True))
 
 
 def test_a_turned_left_handed_grid_still_knows_its_axes() -> None:

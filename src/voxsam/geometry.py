@@ -18,8 +18,6 @@ FloatArray = npt.NDArray[np.float64]
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 
-_ROUNDING = 1e-6  # voxels
-
 #: World axis (0 R, 1 A, 2 S) along which the slices of a plane follow one another.
 _NORMAL_WORLD_AXIS: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 
@@ -136,7 +134,7 @@ class Geometry:
     @cached_property
     def directions(self) -> FloatArray:
         """(3, 3) unit vectors: column k is the world direction of array axis k."""
-        return self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing_mm), dtype=np.float64)
 
     @cached_property
     def voxel_volume_mm3(self) -> float:
@@ -178,8 +176,8 @@ class Geometry:
             RAS millimetres.
         """
         points = np.asarray(points_zyx, dtype=np.float64)
-        world: FloatArray = points @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return world
+        world = points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return np.asarray(world, dtype=np.float64)
 
     def to_voxel(self, points_ras: npt.ArrayLike) -> FloatArray:
         """Map world millimetres (N, 3), RAS, to voxel positions (N, 3), zyx.
@@ -193,13 +191,15 @@ class Geometry:
         return np.asarray(np.linalg.solve(self.affine[:3, :3], points.T).T, dtype=np.float64)
 
     def contains(self, points_zyx: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Say for each voxel position (N, 3) whether it lies within the grid, voxel edges included.
+        """Say for each voxel position (N, 3) whether its nearest voxel, ``floor(position + 0.5)``, is in the grid.
 
-        A millionth of a voxel is forgiven: an edge that went to the world and back is still an edge.
+        Examples
+        --------
+        >>> Geometry.from_spacing((4, 4, 4)).contains([[3.4, 0, -0.5], [3.5, 0, 0]])
+        array([ True, False])
         """
-        points = np.asarray(points_zyx, dtype=np.float64)
-        inside = (points >= -0.5 - _ROUNDING) & (points <= np.asarray(self.shape) - 0.5 + _ROUNDING)
-        return np.asarray(inside.all(axis=-1))
+        nearest = np.floor(np.asarray(points_zyx, dtype=np.float64) + 0.5)
+        return np.asarray(((nearest >= 0) & (nearest < self.shape)).all(axis=-1))
 
     def axes_of(self, plane: Plane) -> PlaneAxes:
         """Tell which array axes a slice of `plane` shows; oblique grids take the nearest axes.

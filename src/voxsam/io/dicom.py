@@ -29,7 +29,7 @@ __all__ = ["SeriesInfo", "is_dicom", "list_series", "read_mask", "read_volume"]
 FloatArray = npt.NDArray[np.float64]
 
 _NOT_SCANS = {"SEG", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG"}
-_SCAN_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "128", "130"))  # CT, MR, PET
+_SCAN_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}." for kind in ("2", "4", "128", "130"))  # CT, MR, PET
 _SUFFIXES = {".dcm", ".ima", ".dicom"}
 _SAME_PLACE_MM = 1e-3
 
@@ -166,7 +166,7 @@ def _open(path: Path) -> _Slice | None:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        if _sop_class(path).startswith(_SCAN_CLASSES):
+        if f"{_sop_class(path)}.".startswith(_SCAN_CLASSES):
             raise FormatError(
                 f"{path} is damaged or truncated: expected a whole DICOM image ({itk.reason_of(error)}); fetch it again"
             ) from error
@@ -186,7 +186,7 @@ def _sop_class(path: Path) -> str:
     if found < 0:
         return ""
     length = int.from_bytes(start[found + 6 : found + 8], "little")
-    return start[found + 8 : found + 8 + length].decode("ascii", "replace")
+    return start[found + 8 : found + 8 + length].decode("ascii", "replace").rstrip("\0 ")
 
 
 def _scan(folder: Path) -> list[_Slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def reason_of(error: RuntimeError) -> str:
     """Return the telling end of an ITK error, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = " ".join(lines[1:]) if len(lines) > 1 else "".join(lines)
-    return told.split("ERROR:")[-1].strip()[:200] or type(error).__name__
+    told = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", told.split("ERROR:")[-1])  # ITK's class and address
+    return told.strip()[:200] or type(error).__name__
 
 
 def _kind(path: Path) -> str:

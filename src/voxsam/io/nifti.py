@@ -6,8 +6,9 @@ import json
 import sys
 import zlib
 from collections.abc import Mapping
+from io import IOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import array_from_file
 
 from voxsam.errors import FormatError, InputError
 from voxsam.geometry import Geometry
@@ -93,19 +95,26 @@ def _voxels(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...], extra: in
         raise FormatError(f"{path} is empty: expected three axes of one voxel or more, got shape {shape}")
     grid = (*shape, 1)[:3]
     proxy: Any = image.dataobj
+    dtype = image.header.get_data_dtype()
     try:
-        if int(np.prod(shape[3:])) == 1:
-            stored = proxy.get_unscaled()
-        else:
-            with ImageOpener(str(path)) as stream:
+        with ImageOpener(str(path)) as stream:
+            if int(np.prod(shape[3:])) == 1:
+                stored = array_from_file(shape, dtype, cast("IOBase", stream), proxy.offset, order="F", mmap=False)
+            else:
                 place = np.unravel_index(extra, shape[3:], order="F")
                 which = (*(slice(None),) * 3, *(int(index) for index in place))
-                header = image.header
-                stored = fileslice(stream, which, shape, header.get_data_dtype(), proxy.offset, order="F")
+                stored = fileslice(stream, which, shape, dtype, proxy.offset, order="F")
+            _read_to_the_end(stream)
     except _FAULTS as error:
         raise _damaged(path, error) from error
     array = native(stored.reshape(grid, order="F").T)
     return scaled(array, float(proxy.slope), float(proxy.inter))
+
+
+def _read_to_the_end(stream: ImageOpener) -> None:
+    """Read what is left, so that gzip compares its checksum: damage in the middle shows only there."""
+    while stream.read(2**20):
+        pass
 
 
 def _geometry(header: nib.Nifti1Header, shape: tuple[int, ...]) -> Geometry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -138,7 +139,7 @@ class Box:
         """
         last = np.asarray(geometry.shape) - 1.0
         low, high = np.asarray(self.low_zyx), np.asarray(self.high_zyx)
-        if (high < -0.5).any() or (low > last + 0.5).any():
+        if (high < -0.5).any() or (low >= last + 0.5).any():
             raise _outside("a box", np.array([low, high]), geometry)
         return Box(_as_position(np.clip(low, 0.0, last)), _as_position(np.clip(high, 0.0, last)))
 
@@ -206,21 +207,13 @@ class Scribble:
         checked = cls(np.asarray(points_ras))  # three finite numbers each, here as in voxels
         return cls(geometry.to_voxel(checked.points_zyx), positive)
 
-    def voxels_zyx(self, geometry: Geometry | None = None) -> npt.NDArray[np.int64]:
-        """Return the voxels (N, 3) that the stroke passes, each once, in the order of the stroke; no gaps.
-
-        Parameters
-        ----------
-        geometry : Geometry, optional
-            The scan's grid: a stroke along its very edge then keeps to its voxels, so that they can index its array.
-        """
+    def voxels_zyx(self) -> npt.NDArray[np.int64]:
+        """Return the voxels (N, 3) that the stroke passes, each once, in the order of the stroke; no gaps."""
         pieces = [self.points_zyx[:1]]
         for start, end in zip(self.points_zyx[:-1], self.points_zyx[1:], strict=True):
             steps = max(int(np.ceil(np.abs(end - start).max())), 1)  # at most one voxel a step along any axis
             pieces.append(start + (end - start) * (np.arange(1, steps + 1) / steps)[:, None])
         voxels = _nearest_voxels(np.concatenate(pieces))
-        if geometry is not None:
-            voxels = np.clip(voxels, 0, np.asarray(geometry.shape) - 1)
         _, first = np.unique(voxels, axis=0, return_index=True)
         return voxels[np.sort(first)]
 
@@ -328,8 +321,9 @@ def _positions_of(prompt: Point | Box | Scribble) -> FloatArray:
 def _outside(what: str, points_zyx: FloatArray, geometry: Geometry) -> PromptError:
     point = points_zyx[~geometry.contains(points_zyx)][:1]
     ras = geometry.to_world(point)[0]
-    low, high = geometry.bounds_ras
-    last = tuple(n - 1 for n in geometry.shape)
+    last = np.array(geometry.shape) - 1.0
+    corners = geometry.to_world(list(product(*zip((0.0, 0.0, 0.0), last.tolist(), strict=True))))
+    low, high = corners.min(axis=0), corners.max(axis=0)
     return PromptError(
         f"{what} lies outside the scan: got voxel {_short(point[0])} (z, y, x), RAS {_short(ras)} mm; "
         f"expected voxels (0, 0, 0) to {_short(last)}, which is RAS {_short(low)} to {_short(high)} mm"
