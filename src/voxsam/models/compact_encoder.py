@@ -104,8 +104,8 @@ class TransformerBlock(nn.Module):
         normal = self.norm1(tokens)
         local = self.position(normal.transpose(1, 2).reshape(B, C, H, W)).flatten(2).transpose(1, 2)
         tokens = tokens + self.scale0 * local + self.scale1 * self.attention(normal, normal, normal)
-        tokens = tokens + self.scale2 * self.mlp(self.norm2(tokens))
-        return tokens.transpose(1, 2).reshape(B, C, H, W)
+        mixed: Tensor = tokens + self.scale2 * self.mlp(self.norm2(tokens))
+        return mixed.transpose(1, 2).reshape(B, C, H, W)
 
 
 class CompactEncoder(nn.Module):

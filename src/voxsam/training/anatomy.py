@@ -196,12 +196,12 @@ def prepare(source: Path, target: Path) -> int:
     alone = {str(path.relative_to(source)) for path in (source / "train").rglob("*seg*.nii.gz")} - set(listed)
     entries = []
     for mask, image_name in [*listed.items(), *((name, None) for name in sorted(alone))]:
-        grid = nib.as_closest_canonical(nib.load(source / mask))  # type: ignore[no-untyped-call]
+        grid = nib.as_closest_canonical(nib.load(source / mask))
         labels = np.asanyarray(grid.dataobj).astype(np.int16)
         name, kind = Path(mask).name.replace(".nii.gz", ""), "labels"
         if image_name:
             kind = next((part for part in ("PET", "MR") if f"_{part}_" in f"{name}_"), "CT")
-            scan = nib.as_closest_canonical(nib.load(source / image_name))  # type: ignore[no-untyped-call]
+            scan = nib.as_closest_canonical(nib.load(source / image_name))
             image = np.asanyarray(scan.dataobj).astype(np.float32)
             if "openkbp" in mask:  # stored with an offset, zero outside the body
                 image = np.where(image == 0, -1000, np.minimum(image - 1000, 3000))

@@ -111,7 +111,7 @@ def _frame(
     if zoom is None:
         zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.25))))
     angle = rng.normal(0, 0.3)
-    y, x = np.meshgrid(axis * zoom, axis * zoom, indexing="ij")
+    y, x = np.meshgrid(axis * np.float32(zoom), axis * np.float32(zoom), indexing="ij")
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = x * cosine - y * sine, x * sine + y * cosine
     if zoom < 0.9:
@@ -121,14 +121,15 @@ def _frame(
         strength = np.float32(amount * rng.uniform(0, 1.6) * zoom)
         x = x + strength * bank.cut(rng, size, scale_px=scale)
         y = y + strength * bank.cut(rng, size, scale_px=scale)
-    return Frame(x, y)
+    return Frame(x.astype(np.float32, copy=False), y.astype(np.float32, copy=False))
 
 
 def _radius(x: FloatArray, y: FloatArray, a: float, b: float, power: float = 2.0) -> FloatArray:
     if power == 2.0:
         radius: FloatArray = np.sqrt((x / np.float32(a)) ** 2 + (y / np.float32(b)) ** 2)
     else:
-        radius = ((np.abs(x) / np.float32(a)) ** power + (np.abs(y) / np.float32(b)) ** power) ** np.float32(1 / power)
+        powers = (np.abs(x) / np.float32(a)) ** power + (np.abs(y) / np.float32(b)) ** power
+        radius = (powers ** np.float32(1 / power)).astype(np.float32, copy=False)
     return radius
 
 
