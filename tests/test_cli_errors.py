@@ -198,7 +198,7 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (colours, ("rgb.nii.gz",)),
     (only_nan, ("NaN",)),
     (singular, ("singular",)),
-    (outside, ("outside the scan", "(-0.5, -0.5, -0.5)", "(5.5, 6.5, 7.5)")),
+    (outside, ("outside the scan", "RAS (0, 0, 0) to (5, 6, 7) mm")),
     (empty_box, ("empty",)),
     (another_scan, ("scan",)),
     (no_json, ("p.json", "JSON")),
