@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 import zlib
@@ -64,8 +65,12 @@ def write_mask(mask: Mask, path: Path) -> None:
     image = kind(stored.T, None, header)  # no affine: the header's own, to the last bit
     if mask.labels:
         image.header.extensions.append(_extension(mask.labels))
-    with atomic_write(path) as temporary:
-        image.to_filename(temporary)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=4, mtime=0, filename="") as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
 
 
 def _read(path: Path, channel: int | None) -> tuple[npt.NDArray[Any], Geometry, dict[str, Any]]:
