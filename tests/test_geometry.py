@@ -135,6 +135,7 @@ def test_a_turned_left_handed_grid_still_knows_its_axes() -> None:
         ((1.0, 4.0, 1.0), "coronal"),
         ((1.0, 1.0, 3.0), "sagittal"),
         ((1.0, 1.0, 1.0), "axial"),
+        ((3.0, 4.69, 4.69), "axial"),  # PET
     ],
 )
 def test_the_native_plane_is_across_the_coarsest_axis(spacing_mm: tuple[float, float, float], plane: str) -> None:

@@ -229,10 +229,12 @@ class Geometry:
 
     @cached_property
     def native_plane(self) -> Plane:
-        """The plane the scan was taken in: across its coarsest axis; axial where all are alike (within 1 %)."""
-        coarsest = int(np.argmax(self.spacing_mm))
-        axial = self.axes_of("axial").normal
-        if self.spacing_mm[axial] * 1.01 >= self.spacing_mm[coarsest]:
+        """The plane the scan was taken in: across its coarsest axis; axial where two are as coarse (within 1 %).
+
+        A PET scan with wide square pixels and thin slices was still taken in axial slices.
+        """
+        *_, second, coarsest = np.argsort(self.spacing_mm, kind="stable").tolist()
+        if self.spacing_mm[second] * 1.01 >= self.spacing_mm[coarsest]:
             return "axial"
         return self.plane_across(coarsest)
 
