@@ -14,7 +14,7 @@ from voxsam.errors import InputError, SessionError
 from voxsam.evaluate.cases import Case
 from voxsam.evaluate.metrics import dice
 from voxsam.evaluate.propagation import carried, middle_slice, outer_slices
-from voxsam.evaluate.protocols import PROTOCOLS, Answer, Bench, Rules, protocol_named
+from voxsam.evaluate.protocols import PROTOCOLS, Answer, Bench, Rules, protocol_named, slices_of
 from voxsam.evaluate.segmenters import BaselineSession, Method, method_named, open_method
 from voxsam.evaluate.targets import SlicePlace
 from voxsam.geometry import Geometry
@@ -28,7 +28,9 @@ def run(protocol: str, phantom: Phantom, method: Method = FAKE, **rules: object)
     plane = phantom.volume.geometry.native_plane
     session = open_method(method, phantom.volume, plane=plane)
     case = Case("phantom", Path("i"), Path("m"))
-    bench = Bench(case, phantom.truth, 1, plane, Rules(**rules), method, session)  # type: ignore[arg-type]
+    numbers = Rules(**rules)  # type: ignore[arg-type]
+    slices = slices_of(case, phantom.truth, 1, plane=plane, rules=numbers)
+    bench = Bench(case, phantom.truth, 1, plane, numbers, method, session, slices)
     try:
         return list(PROTOCOLS[protocol].run(bench))
     finally:

@@ -86,7 +86,7 @@ def filled_ellipse(asked: Asked) -> BoolArray:
 
 
 def flood(asked: Asked) -> BoolArray:
-    """Flood fill from each positive click, less what floods from the negative ones; from a box's centre without any."""
+    """Flood fill from each positive click, and from the middle of a box, less what floods from negative clicks."""
     tolerance = FLOOD_TOLERANCE if asked.box is None else FLOOD_TOLERANCE_IN_BOX
     fill = require("skimage.segmentation").flood
     return _grown(asked, lambda pixels, seed: np.asarray(fill(pixels, seed, tolerance=tolerance), bool))
@@ -187,8 +187,8 @@ def _grown(asked: Asked, grow: Callable[[npt.NDArray[np.float32], tuple[int, ...
         return [mark for mark in local if all(0 <= at < n for at, n in zip(mark, pixels.shape, strict=True))]
 
     positive, negative = within(asked.positive), within(asked.negative)
-    if not positive and asked.box is not None:
-        positive = within([asked.box_centre])
+    if asked.box is not None:
+        positive += within([asked.box_centre])
     wanted, unwanted = np.zeros(pixels.shape, bool), np.zeros(pixels.shape, bool)
     for marks, reached in ((positive, wanted), (negative, unwanted)):
         for mark in marks:

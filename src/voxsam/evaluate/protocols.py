@@ -31,7 +31,7 @@ from voxsam.geometry import Geometry, Plane
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt
 from voxsam.volume import Mask
 
-__all__ = ["PROTOCOLS", "Answer", "Bench", "Protocol", "Rules", "protocol_named"]
+__all__ = ["PROTOCOLS", "Answer", "Bench", "Protocol", "Rules", "protocol_named", "slices_of"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -81,7 +81,20 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """One method on one label of one case."""
+    """One method on one label of one case.
+
+    Parameters
+    ----------
+    case : Case
+    mask : Mask
+    label : int
+    plane : str
+    rules : Rules
+    method : Method
+    session : Segmenter
+    slices : tuple of SliceTarget
+        What to ask for on slices, the same for every method; see `slices_of`.
+    """
 
     case: Case
     mask: Mask
@@ -90,6 +103,7 @@ class Bench:
     rules: Rules
     method: Method
     session: Segmenter
+    slices: tuple[SliceTarget, ...] = ()
 
     @property
     def geometry(self) -> Geometry:
@@ -100,17 +114,6 @@ class Bench:
         """Randomness of a target's own, whatever ran before it."""
         key = seed_of(self.rules.seed, self.case.dataset, self.case.name, self.label, *names)
         return np.random.default_rng(key)
-
-    def slices(self) -> tuple[SliceTarget, ...]:
-        """Return the slices to ask for, the same for every method."""
-        return slice_targets(
-            self.mask,
-            self.label,
-            plane=self.plane,
-            count=self.rules.slices_per_label,
-            seed=seed_of(self.rules.seed, self.case.dataset, self.case.name, self.label),
-            minimum_pixels=self.rules.minimum_pixels,
-        )
 
 
 @dataclass(frozen=True)
@@ -142,9 +145,16 @@ class Protocol:
         return self.dimensions in method.dimensions and bool(self.starts & method.prompts)
 
 
+def slices_of(case: Case, mask: Mask, label: int, *, plane: Plane, rules: Rules) -> tuple[SliceTarget, ...]:
+    """Draw the slices on which a label of a case is asked for."""
+    seed = seed_of(rules.seed, case.dataset, case.name, label)
+    count, least = rules.slices_per_label, rules.minimum_pixels
+    return slice_targets(mask, label, plane=plane, count=count, seed=seed, minimum_pixels=least)
+
+
 def slice_clicks(bench: Bench) -> Iterator[Answer]:
     """Click the deepest point of the target, then the deepest point of the largest error, again and again."""
-    for target in bench.slices():
+    for target in bench.slices:
         with _Trial(bench) as trial:
             click: SimulatedClick | None = first_click(target.truth, target.place.spacing_mm)
             for number in range(1, bench.rules.clicks + 1):
@@ -157,7 +167,7 @@ def slice_clicks(bench: Bench) -> Iterator[Answer]:
 
 def slice_box(bench: Bench) -> Iterator[Answer]:
     """Draw the tight box, and click the largest error once; apart from that, draw the box as a hand does."""
-    for target in bench.slices():
+    for target in bench.slices:
         with _Trial(bench) as trial:
             trial.say(_flat_box(target.place, tight_box(target.truth)))
             answer = trial.on_slice("box", target)

@@ -194,7 +194,6 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
             {"protocol": protocol, "dataset": dataset, "case": case, "methods": _rounded(cells)}
             for (protocol, dataset, case), cells in summary.by_case.items()
         ],
-        "scores": [score.to_json() for score in evaluation.scores],
     }
 
 

@@ -20,7 +20,7 @@ from voxsam.errors import Cancelled, InputError
 from voxsam.evaluate.cases import Case
 from voxsam.evaluate.groups import equivalent_diameter_mm, group_of, modality_of, size_class
 from voxsam.evaluate.pictures import Picture, picture_of
-from voxsam.evaluate.protocols import Answer, Bench, Protocol, Rules, protocol_named
+from voxsam.evaluate.protocols import Answer, Bench, Protocol, Rules, protocol_named, slices_of
 from voxsam.evaluate.scores import Evidence, Score
 from voxsam.evaluate.segmenters import Method, method_named, open_method, weights_sha256_of
 from voxsam.geometry import Plane
@@ -275,6 +275,10 @@ def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) 
     plane: Plane = volume.geometry.native_plane if plan.plane == "auto" else plan.plane  # type: ignore[assignment]
     labels = [(label, name) for label, name in sorted(_labels_of(case, mask).items()) if plan.wants(case, name)]
     result = _CaseResult([], [], {})
+    flat = any(protocol_named(name).dimensions == 2 for name in plan.protocols)
+    targets = {
+        label: slices_of(case, mask, label, plane=plane, rules=plan.rules) if flat else () for label, _ in labels
+    }
     for method in (method_named(method) for method in plan.methods):
         protocols = [p for p in map(protocol_named, plan.protocols) if p.suits(method)]
         if not protocols or not labels:
@@ -282,7 +286,10 @@ def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) 
         session = open_method(method, volume, plane=plane, window=plan.window, device=plan.device)
         sha256 = weights_sha256_of(method, device=plan.device)
         result.weights.update({method.name: sha256} if sha256 else {})
-        benches = [(name, Bench(case, mask, label, plane, plan.rules, method, session)) for label, name in labels]
+        benches = [
+            (name, Bench(case, mask, label, plane, plan.rules, method, session, targets[label]))
+            for label, name in labels
+        ]
         try:
             for protocol in protocols:
                 _run_protocol(protocol, benches, volume, plan, result, beat)
