@@ -334,14 +334,36 @@ def test_where_the_ways_do_not_meet_the_shape_is_drawn_between() -> None:
     assert "do not meet" in reason_at(found, 3)
 
 
-def test_one_side_alone_is_followed_where_the_other_is_lost() -> None:
-    volume = stack_of_discs([8] * 7, values=[120, 120, 120, 120, 120, 40, 40])
+def test_one_side_alone_is_followed_where_the_other_end_is_empty() -> None:
+    volume = stack_of_discs([8] * 6 + [0])
     drawn = np.zeros(volume.geometry.shape, bool)
-    drawn[0] = volume.array[0] > 100
-    drawn[6] = volume.array[6] > 0
-    found = carried(volume, [MaskPrompt(Mask(drawn, volume.geometry))])
+    drawn[0] = volume.array[0] > 0
+    found = carried(volume, [MaskPrompt(Mask(drawn, volume.geometry)), Point((6, 32, 32), positive=False)])
     assert slices_of(found, "propagated") == [1, 2, 3, 4, 5]
     assert all(reason_at(found, z) == "from one side only" for z in (1, 2, 3, 4, 5))
+
+
+def test_an_object_may_look_otherwise_on_each_prompted_slice() -> None:
+    volume = stack_of_discs([8] * 7, values=[120, 120, 120, 120, 40, 40, 40])
+    drawn = np.zeros(volume.geometry.shape, bool)
+    drawn[0] = drawn[6] = volume.array[0] > 0
+    found = carried(volume, [MaskPrompt(Mask(drawn, volume.geometry))])
+    assert slices_of(found, "propagated") == [1, 2, 3, 4, 5]
+    alone = carried(volume, [drawn_at(volume, 0)])
+    assert slices_of(alone, "stopped") == [4]
+
+
+def test_the_tip_of_an_organ_does_not_say_how_it_looks() -> None:
+    radii, values = [8, 8, 8, 8, 2, 8, 8], [120, 120, 120, 120, 0, 0, 0]  # its last drawn slice is hardly the organ
+    volume = stack_of_discs(radii, values=values)
+    found = carried(volume, [drawn_at(volume, 1), drawn_at(volume, 4)])
+    assert slices_of(found, "stopped") == [5]
+
+
+def drawn_at(volume: Volume, index: int) -> MaskPrompt:
+    drawn = np.zeros(volume.geometry.shape, bool)
+    drawn[index] = volume.array[index] > GROUND_HU
+    return MaskPrompt(Mask(drawn, volume.geometry))
 
 
 def test_a_click_on_another_slice_corrects_what_led_there() -> None:
@@ -409,7 +431,8 @@ def test_values_that_are_not_numbers_do_not_matter() -> None:
     volume = Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)))
     found = carried(volume, [Point((0, 40, 32))])
     assert slices_of(found, "propagated") == [1, 2, 3, 4]
-    assert Look.of(np.full(3, np.nan), np.ones(3, bool)).likeness(np.zeros(3), np.ones(3, bool)) == 1.0
+    assert Look.of(np.full(3, np.nan)).likeness(np.zeros(3)) == 1.0
+    assert Look.of(np.zeros(3)).likeness(np.full(3, np.nan)) == 1.0
 
 
 def test_the_view_follows_a_small_object() -> None:

@@ -19,7 +19,7 @@ from voxsam.prompts import Prompt
 from voxsam.report import SliceReport, SliceSource
 from voxsam.seeds import SeedPlan, plan_seeds
 from voxsam.views import View, slice_of
-from voxsam.walk import CarryRules, Step, StopRules, Walker, drawn_logits, islands_touching
+from voxsam.walk import CarryRules, Look, Step, StopRules, Walker, drawn_logits, islands_touching
 from voxsam.windowing import Window
 from voxsam.zoom import ZoomRules, bounds_of, union_of
 
@@ -29,6 +29,7 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 OnProgress: TypeAlias = Callable[[int, int], None]
 Found: TypeAlias = tuple[Step, SliceReport]
+Looks: TypeAlias = tuple[Look, ...]
 
 #: Two walks that meet with less overlap than this do not know the way; the shape is drawn between the slices instead.
 _LEAST_AGREEMENT = 0.3
@@ -161,15 +162,16 @@ class _Work:
 
     def joined(self, seeds: Mapping[int, Step], first: int, last: int) -> dict[int, Found]:
         """Go outward from the seeds, and between them; slices in order."""
+        looks = self.walker.looks_of(seeds.values())
         found: dict[int, Found] = {}
         for index, step in seeds.items():
             reason = "" if step.mask.any() else "nothing was found here"
             found[index] = (step, SliceReport(index, "prompted", None, step.area_mm2, step.quality, reason))
         order = sorted(seeds)
-        found.update(self._outward(seeds[order[0]], -1, first))
-        found.update(self._outward(seeds[order[-1]], +1, last))
+        found.update(self._outward(seeds[order[0]], -1, first, looks))
+        found.update(self._outward(seeds[order[-1]], +1, last, looks))
         for low, high in pairwise(order):
-            found.update(self._between(seeds[low], seeds[high]))
+            found.update(self._between(seeds[low], seeds[high], looks))
         return dict(sorted(found.items()))
 
     def _seed(self, index: int, earlier: Step | None) -> Step:
@@ -191,10 +193,10 @@ class _Work:
         kept = islands_touching(mask, anchors)
         return kept if kept.any() else mask
 
-    def _outward(self, start: Step, direction: int, last: int) -> dict[int, Found]:
+    def _outward(self, start: Step, direction: int, last: int, looks: Looks) -> dict[int, Found]:
         indices, reason = self._way_out(start.index, direction, last)
         found: dict[int, Found] = {}
-        for step in self._walked(start, indices):
+        for step in self._walked(start, indices, looks):
             source: SliceSource = "stopped" if step.reason else "propagated"
             found[step.index] = (step, _report_of(step, source, step.reason))
             if step.reason:
@@ -219,20 +221,20 @@ class _Work:
         end, reason = min(limits, key=lambda limit: limit[0] * direction)
         return list(range(start + direction, end + direction, direction)), reason
 
-    def _walked(self, start: Step, indices: Sequence[int], share: float = 1.0) -> Iterator[Step]:
+    def _walked(self, start: Step, indices: Sequence[int], looks: Looks, share: float = 1.0) -> Iterator[Step]:
         if not start.mask.any():
             return
-        for step in self.walker.steps(start, indices):
+        for step in self.walker.steps(start, indices, looks):
             self.progress.add(share)
             yield step
 
-    def _between(self, low: Step, high: Step) -> dict[int, Found]:
+    def _between(self, low: Step, high: Step, looks: Looks) -> dict[int, Found]:
         """Go from both ends, blend by distance; draw the shape between them where neither knows the way."""
         first = low.index if self.stops.first_index is None else max(low.index, self.stops.first_index - 1)
         last = high.index if self.stops.last_index is None else min(high.index, self.stops.last_index + 1)
         indices = range(first + 1, last)
-        upward = {s.index: s for s in self._walked(low, indices, 0.5) if not s.reason}
-        downward = {s.index: s for s in self._walked(high, indices[::-1], 0.5) if not s.reason}
+        upward = {s.index: s for s in self._walked(low, indices, looks, 0.5) if not s.reason}
+        downward = {s.index: s for s in self._walked(high, indices[::-1], looks, 0.5) if not s.reason}
         found: dict[int, Found] = {}
         for index in indices:
             step = _blended(upward.get(index), downward.get(index), (index - low.index) / (high.index - low.index))

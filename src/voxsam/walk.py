@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,6 +23,13 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 Carried = Literal["mask", "box", "point"]
 
+#: Bins of a histogram of voxel values, and its smoothing in bins: objects have few voxels on a slice.
+_LOOK_BINS, _LOOK_SMOOTHING = 24, 1.5
+#: Few voxels spread by chance: the likeness asked for is less by this over the root of their number.
+_LOOK_CHANCE = 0.5
+#: A prompted slice with less than this part of the largest one's area does not say how the object looks.
+_LOOK_TIP = 8
+
 #: What to ask with, most telling first; the others are tried where its answer is doubtful.
 _WAYS: tuple[tuple[Carried, ...], ...] = (("mask", "box", "point"), ("mask",), ("mask", "point"), ("box", "point"))
 
@@ -42,7 +49,8 @@ class StopRules:
     min_quality : float
         Stop below this predicted intersection over union.
     min_likeness : float
-        Stop where less than this share of the mask has values as the prompted slice's mask has.
+        Stop where the mask's voxel values share less than this of the spread of those on the prompted slices (see
+        `Look`): the object ended, and something else goes on in its place.
     max_distance_mm : float or None
         Stop this far from the prompted slice.
     first_index, last_index : int or None
@@ -58,7 +66,7 @@ class StopRules:
     max_area_ratio: float = 3.0
     min_overlap: float = 0.2
     min_quality: float = 0.3
-    min_likeness: float = 0.4
+    min_likeness: float = 0.6
     max_distance_mm: float | None = None
     first_index: int | None = None
     last_index: int | None = None
@@ -113,35 +121,50 @@ class Step:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
-    """The range of voxel values of an object on a slice.
+    """How the voxel values of an object are spread, to tell where something else goes on in its place.
 
     Examples
     --------
-    >>> look = Look.of(np.array([10, 12, 14, 90]), np.array([True, True, True, False]))
-    >>> look.likeness(np.array([11, 90, 13, 90]), np.array([True, True, False, False]))
-    0.5
+    >>> look = Look.of(np.array([10, 12, 14, 11, 13]))
+    >>> look.likeness(np.array([11, 12, 13])) > 0.6 > look.likeness(np.array([90, 95, 99]))
+    True
     """
 
     low: float
     high: float
+    shares: npt.NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any], mask: BoolArray) -> Look:
-        """Take the middle nine tenths of the values, and half as much on either side."""
-        inside = values[mask].astype(np.float64)
-        inside = inside[np.isfinite(inside)]
-        if not inside.size:
-            return cls(-np.inf, np.inf)
-        low, high = np.percentile(inside, (5, 95)).tolist()
-        return cls(low - (high - low) / 2, high + (high - low) / 2)
+    def of(cls, values: npt.NDArray[Any]) -> Look:
+        """Take the values of the object on the prompted slices, in any order."""
+        finite = _finite(values)
+        if not finite.size:
+            return cls(0.0, 1.0, None)
+        low, high = np.percentile(finite, (2, 98)).tolist()
+        margin = max((high - low) / 2, 1e-6 * max(abs(low), abs(high), 1.0))
+        empty = cls(low - margin, high + margin, None)
+        return replace(empty, shares=empty._shares_of(finite))
 
-    def likeness(self, values: npt.NDArray[Any], mask: BoolArray) -> float:
-        """Return the share of a mask whose values are in the range; 1 for an empty mask."""
-        inside = values[mask]
-        alike = np.count_nonzero((inside >= self.low) & (inside <= self.high))
-        return float(alike) / inside.size if inside.size else 1.0
+    def likeness(self, values: npt.NDArray[Any]) -> float:
+        """Return how much of the spread is shared: 1 for the same, 0 for nothing; 1 where nothing can be said."""
+        finite = _finite(values)
+        if self.shares is None or not finite.size:
+            return 1.0
+        return float(np.minimum(self._shares_of(finite), self.shares).sum())
+
+    def _shares_of(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return a smoothed histogram; its ends take what lies beyond."""
+        bins = np.clip((values - self.low) / (self.high - self.low) * _LOOK_BINS, 0, _LOOK_BINS - 1).astype(np.intp)
+        counts = np.bincount(bins, minlength=_LOOK_BINS).astype(np.float64)
+        smooth = ndimage.gaussian_filter1d(counts, _LOOK_SMOOTHING, mode="nearest")
+        return np.asarray(smooth / smooth.sum())
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    found = np.asarray(values, np.float64).ravel()
+    return found[np.isfinite(found)]
 
 
 class Walker:
@@ -177,16 +200,22 @@ class Walker:
         self.spacing_mm = (geometry.spacing_mm[self.axes.row], geometry.spacing_mm[self.axes.column])
         self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in _WAYS))
 
-    def steps(self, start: Step, indices: Iterable[int]) -> Iterator[Step]:
+    def steps(self, start: Step, indices: Iterable[int], looks: Sequence[Look]) -> Iterator[Step]:
         """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last."""
-        last, look = start, Look.of(self._values(start.index), start.mask)
+        last = start
         for index in indices:
             step = self._next(last, index)
-            step = replace(step, reason=self._why_not(step, last, look))
+            step = replace(step, reason=self._why_not(step, last, looks))
             yield step
             if step.reason:
                 return
             last = step
+
+    def looks_of(self, starts: Iterable[Step]) -> tuple[Look, ...]:
+        """Learn what the object looks like on each prompted slice; the tip of an organ is too small to tell."""
+        inside = [self._values(start.index)[start.mask] for start in starts]
+        largest = max(values.size for values in inside)
+        return tuple(Look.of(values) for values in inside if values.size * _LOOK_TIP >= largest)
 
     def area_of(self, mask: BoolArray) -> float:
         """Return the area of a mask in mm²."""
@@ -233,7 +262,7 @@ class Walker:
         overlap = overlap_of(mask, last.mask)
         return Step(view.index, logits, mask, self.area_of(mask), overlap, float(answer.scores[answer.best]))
 
-    def _why_not(self, step: Step, last: Step, look: Look) -> str:
+    def _why_not(self, step: Step, last: Step, looks: Sequence[Look]) -> str:
         stops, overlap, quality = self._stops, step.overlap or 0.0, step.quality
         if not step.mask.any():
             return "nothing was found"
@@ -245,9 +274,10 @@ class Walker:
             return f"overlap {overlap:.2f} is below {stops.min_overlap:g}"
         if quality is not None and quality < stops.min_quality:
             return f"quality {quality:.2f} is below {stops.min_quality:g}"
-        likeness = look.likeness(self._values(step.index), step.mask)
-        if likeness < stops.min_likeness:
-            return f"only {likeness:.0%} of it looks like the prompted slice, below {stops.min_likeness:.0%}"
+        inside = self._values(step.index)[step.mask]
+        likeness = max(look.likeness(inside) for look in looks)
+        if likeness < stops.min_likeness - _LOOK_CHANCE / np.sqrt(inside.size):
+            return f"it looks like the prompted slices to {likeness:.2f} only, below {stops.min_likeness:g}"
         return ""
 
     def _box(self, bounds: Bounds, frame: ViewFrame) -> tuple[Box, ...]:
