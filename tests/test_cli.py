@@ -133,6 +133,8 @@ def test_objects_gather_in_one_file(flood: FloodFillModel, scan: Path, inside: s
     mask = load_mask(both)
     assert set(mask.values) == {2, 5}
     assert {value: label.name for value, label in mask.labels.items()} == {2: "ball", 5: "ground"}
+    assert segment(scan, both, "--into", both, "--point", inside, "--label", 2) == 0
+    assert load_mask(both).labels[2].name == "ball"  # a name stays unless another is given
 
 
 def test_embedding_ahead_saves_encoding_later(

@@ -194,7 +194,7 @@ def sample_command(
         console.print(str(path), soft_wrap=True, highlight=False)
     if chosen.labels:
         named = ", ".join(f"{value} {label}" for value, label in chosen.labels.items())
-        console.print(f"labels of the truth: {named}", highlight=False)
+        console.print(f"labels of the truth: {named}", soft_wrap=True, highlight=False)
     console.print(f"next: voxsam info {paths[0]}", soft_wrap=True, highlight=False)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["embed_command", "info_command", "segment_command"]
 
+_UNNAMED = "object"
 _WHAT, _HOW, _OUT = "What to segment", "How", "What to write"
 
 ScanArgument = Annotated[
@@ -133,8 +134,11 @@ def segment_command(
         int, typer.Option("--label", min=1, max=65535, help="Value of the object in the mask.", rich_help_panel=_OUT)
     ] = 1,
     label_name: Annotated[
-        str, typer.Option("--label-name", help="Its name, for files that hold names.", rich_help_panel=_OUT)
-    ] = "object",
+        str,
+        typer.Option(
+            "--label-name", help="Its name, for files that hold names; without: object.", rich_help_panel=_OUT
+        ),
+    ] = "",
     into: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--into", help="Add the object to the labels of this mask.", rich_help_panel=_OUT),
@@ -192,7 +196,7 @@ def segment_command(
         _write_overlay(volume, result, given, overlay)
     seconds = time.perf_counter() - started
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{label_name}: {result.mask.volume_ml():.1f} mL in {seconds:.1f} s")
+    console.print(f"{label_name or _UNNAMED}: {result.mask.volume_ml():.1f} mL in {seconds:.1f} s")
     for path in filter(None, (output, report, overlay)):
         console.print(f"  {path}")
 
@@ -327,7 +331,7 @@ def _labelled(mask: Mask, label: int, name: str, target: Mask | None) -> Mask:
     if target is not None:
         return merge_into(target, mask, label, name)
     values = mask.array.astype(np.uint8 if label < 256 else np.uint16) * label
-    return Mask(values, mask.geometry, {label: Label(name)}, mask.header)
+    return Mask(values, mask.geometry, {label: Label(name or _UNNAMED)}, mask.header)
 
 
 def _write_json(document: dict[str, Any], path: Path) -> None:
