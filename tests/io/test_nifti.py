@@ -161,6 +161,13 @@ def test_a_flat_image_is_one_slice(tmp_path: Path) -> None:
     assert io.load_volume(write(tmp_path / "flat.nii", np.zeros((4, 3), np.int16))).array.shape == (1, 3, 4)
 
 
+def test_packed_or_not_is_read_from_the_file_not_from_its_name(tmp_path: Path) -> None:
+    stored = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
+    for true, claimed in ((".nii", ".nii.gz"), (".nii.gz", ".nii")):
+        write(tmp_path / f"a{true}", stored).rename(tmp_path / f"b{claimed}")
+        np.testing.assert_array_equal(io.load_volume(tmp_path / f"b{claimed}").array, stored.T)
+
+
 # ── what cannot be read ──
 
 
@@ -234,6 +241,20 @@ def test_a_damaged_gzip_stream_is_refused(tmp_path: Path) -> None:
     raw[20000:20100] = b"\xff" * 100
     path.write_bytes(raw)
     refused(path, "cannot be read")
+
+
+def test_a_header_that_promises_more_than_any_memory_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", np.zeros((4, 3, 2), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[40:48] = np.array([3, 32767, 32767, 32767], "<i2").tobytes()
+    path.write_bytes(raw)
+    refused(path, "cannot be read")
+
+
+def test_two_files_of_the_old_kind_are_refused(tmp_path: Path) -> None:
+    nib.Nifti1Pair(np.zeros((4, 3, 2), np.int16), np.eye(4)).to_filename(tmp_path / "a.img")
+    (tmp_path / "a.hdr").rename(tmp_path / "a.nii")
+    refused(tmp_path / "a.nii", "cannot be read")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -82,8 +82,16 @@ def read_voxels(reader: sitk.ImageFileReader, path: Path, channel: int | None) -
         ) from error
     if components > 1:
         image = sitk.VectorIndexSelectionCast(image, index)
-    array = sitk.GetArrayFromImage(image)
+    array = np.asarray(_Pixels(image))
     return array[np.newaxis] if array.ndim == 2 else array
+
+
+class _Pixels:
+    """Lends an image's own memory to numpy, and keeps the image alive for as long: a copy would double a large scan."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self._image = image
+        self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
 
 
 def header_geometry(reader: sitk.ImageFileReader) -> Geometry:

@@ -6,19 +6,18 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Mapping
-from io import IOBase
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
-from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import array_from_file
 
 from voxsam.errors import FormatError, InputError
 from voxsam.geometry import Geometry
@@ -29,7 +28,9 @@ from voxsam.volume import Label, Mask, Volume
 
 __all__ = ["read_mask", "read_volume", "write_mask"]
 
-_FAULTS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+_FAULTS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, MemoryError)
+_PIECE = 2**24  # bytes
+_NIFTI_2_BYTES = 540
 _COMMENT = 6  # the code of a comment among NIfTI header extensions
 _LABEL_INTENT = "label"
 _NATIVE = "<" if sys.byteorder == "little" else ">"
@@ -75,16 +76,13 @@ def write_mask(mask: Mask, path: Path) -> None:
 
 def _read(path: Path, channel: int | None) -> tuple[npt.NDArray[Any], Geometry, dict[str, Any]]:
     try:
-        image = nib.load(path, mmap=False)  # no map: a file may change, or vanish
+        with _opened(path) as stream:
+            header = _read_header(stream)
+            shape = tuple(int(n) for n in header.get_data_shape())
+            refuse_colour(path, header.get_data_dtype())
+            array = _voxels(path, stream, header, chosen_channel(path, shape[3:], channel))
     except _FAULTS as error:
         raise _damaged(path, error) from error
-    if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a Nifti1Pair too
-        raise FormatError(f"{path} is not NIfTI: expected a .nii or .nii.gz file, got {type(image).__name__}")
-    header = image.header
-    shape = tuple(int(n) for n in header.get_data_shape())
-    refuse_colour(path, header.get_data_dtype())
-    extra = chosen_channel(path, shape[3:], channel)
-    array = _voxels(path, image, shape, extra)
     try:
         geometry = _geometry(header, array.shape)
     except (HeaderDataError, InputError) as error:
@@ -94,31 +92,64 @@ def _read(path: Path, channel: int | None) -> tuple[npt.NDArray[Any], Geometry, 
     return array, geometry, kept | ({"labels": labels} if labels else {})
 
 
-def _voxels(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...], extra: int) -> npt.NDArray[Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unpacking it where its first bytes say gzip: names are not always right."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if packed:
+            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+                yield cast("BinaryIO", stream)
+        else:
+            yield file
+
+
+def _read_header(stream: BinaryIO) -> nib.Nifti1Header:
+    """Read the header and its extensions; the stream then stands behind them."""
+    start = stream.read(_NIFTI_2_BYTES)
+    stream.seek(0)
+    for kind, magic, place in ((nib.Nifti1Header, b"n+1\0", 344), (nib.Nifti2Header, b"n+2\0", 4)):
+        if start[place : place + 4] == magic:
+            header: nib.Nifti1Header = kind.from_fileobj(stream)
+            return header
+    raise ImageFileError("it does not start as NIfTI does")
+
+
+def _voxels(path: Path, stream: BinaryIO, header: nib.Nifti1Header, channel: int) -> npt.NDArray[Any]:
     """Read the voxels of one 3D volume as (Z, Y, X), in the type they are stored in where nothing is scaled."""
+    shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) < 2 or min(shape) < 1:
         raise FormatError(f"{path} is empty: expected three axes of one voxel or more, got shape {shape}")
-    grid = (*shape, 1)[:3]
-    proxy: Any = image.dataobj
-    dtype = image.header.get_data_dtype()
-    try:
-        with ImageOpener(str(path)) as stream:
-            if int(np.prod(shape[3:])) == 1:
-                stored = array_from_file(shape, dtype, cast("IOBase", stream), proxy.offset, order="F", mmap=False)
-            else:
-                place = np.unravel_index(extra, shape[3:], order="F")
-                which = (*(slice(None),) * 3, *(int(index) for index in place))
-                stored = fileslice(stream, which, shape, dtype, proxy.offset, order="F")
-            _read_to_the_end(stream)
-    except _FAULTS as error:
-        raise _damaged(path, error) from error
-    array = native(stored.reshape(grid, order="F").T)
-    return scaled(array, float(proxy.slope), float(proxy.inter))
+    dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
+    if int(np.prod(shape[3:])) == 1:
+        stored = np.frombuffer(_bytes(stream, offset, shape, dtype), dtype)
+    else:
+        place = np.unravel_index(channel, shape[3:], order="F")
+        which = (*(slice(None),) * 3, *(int(index) for index in place))
+        stored = fileslice(stream, which, shape, dtype, offset, order="F")
+    _read_to_the_end(stream)
+    array = native(stored.reshape((*shape, 1)[:3], order="F").T)
+    slope, intercept = header.get_slope_inter()
+    return scaled(array, 1.0 if slope is None else float(slope), float(intercept or 0.0))
 
 
-def _read_to_the_end(stream: ImageOpener) -> None:
+def _bytes(stream: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytearray:
+    """Read the voxels piece by piece: gzip would else hold them twice."""
+    data = bytearray(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    view, filled = memoryview(data), 0
+    stream.seek(offset)
+    while filled < len(data):
+        count = cast("BufferedIOBase", stream).readinto(view[filled : filled + _PIECE])
+        if not count:
+            raise EOFError(f"expected {len(data)} bytes of voxels, got {filled}")
+        filled += count
+    return data
+
+
+def _read_to_the_end(stream: BinaryIO) -> None:
     """Read what is left, so that gzip compares its checksum: damage in the middle shows only there."""
-    while stream.read(2**20):
+    while stream.read(_PIECE):
         pass
 
 
