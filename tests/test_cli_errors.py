@@ -273,17 +273,17 @@ def test_a_file_that_may_not_grow_leaves_the_old_mask(tmp_path: Path) -> None:
     """A limit of the system on a file's size, as a quota sets it: the write itself fails, half-way."""
     output = tmp_path / "mask.nii"
     output.write_bytes(b"the mask of yesterday")
-    scan = write(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(0, 99, (64, 64, 16)).astype(np.int16))
+    scan = write(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(0, 99, (160, 160, 80)).astype(np.int16))
     script = (
         "import resource, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import fakes, voxsam.models.registry\n"
         "voxsam.models.registry.load_model = lambda *_, **__: fakes.FloodFillModel()\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
         "from voxsam.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    call = [sys.executable, "-c", script, "segment", str(scan), "-o", str(output), "--no-cache", "-p", "30,30,8"]
+    call = [sys.executable, "-c", script, "segment", str(scan), "-o", str(output), "--no-cache", "-p", "80,80,40"]
     result = subprocess.run(call, capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1
