@@ -341,6 +341,17 @@ def test_a_folder_without_images_is_refused_and_its_subfolders_with_images_are_n
     assert str(tmp_path / "empty") not in message
 
 
+def test_a_folder_of_one_multi_frame_file_is_a_scan_and_of_two_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "mf"
+    folder.mkdir()
+    for name in ("a.dcm", "b.dcm"):
+        write_slice(folder / name, voxels()[0], (0, 0, 0), NumberOfFrames=5, PixelData=voxels().tobytes())
+    refused(folder, "holds 2 multi-frame files of one series: expected one; give the file itself")
+    np.testing.assert_array_equal(io.load_volume(folder / "a.dcm").array, voxels())
+    (folder / "b.dcm").unlink()
+    assert io.load_volume(folder).array.shape == (5, 6, 7)
+
+
 # ── slices that do not fit ──
 
 

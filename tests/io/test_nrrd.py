@@ -188,6 +188,11 @@ def test_a_scan_of_nan_and_a_mask_of_fractions_are_refused(tmp_path: Path) -> No
         io.load_mask(path)
 
 
+def test_a_mask_of_fewer_than_three_directions_is_placed_by_itk(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nrrd", np.ones((3, 4), np.uint8), "spacings: 0.5 0.25")
+    assert io.load_mask(path).geometry.spacing_mm == (1.0, 0.25, 0.5)
+
+
 def test_a_mask_of_another_grid_is_refused(tmp_path: Path) -> None:
     io.save_mask(organs(), tmp_path / "m.nrrd")
     with pytest.raises(GeometryError, match="on another grid"):

@@ -18,7 +18,7 @@ from voxsam.io.merge import merge_into
 from voxsam.volume import Mask, Volume
 
 if TYPE_CHECKING:
-    from voxsam.io.dicom import SeriesInfo
+    from voxsam.io.series import SeriesInfo
 
 __all__ = [
     "FORMATS",
@@ -199,10 +199,10 @@ def save_mask(mask: Mask, path: str | os.PathLike[str], *, like: Volume | None =
 
 
 def list_series(folder: str | os.PathLike[str]) -> tuple[SeriesInfo, ...]:
-    """List the DICOM image series in a folder; see `voxsam.io.dicom.list_series`."""
-    from voxsam.io import dicom  # SimpleITK loads when a file is opened
+    """List the DICOM image series in a folder; see `voxsam.io.series.list_series`."""
+    from voxsam.io import series  # SimpleITK loads when a file is opened
 
-    return dicom.list_series(_existing(Path(folder)))
+    return series.list_series(_existing(Path(folder)))
 
 
 def _by_suffix(path: Path) -> Format | None:

@@ -6,21 +6,28 @@ the slices' own positions, so that a tilted gantry is kept as the shear that it 
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from voxsam.errors import FormatError, InputError
 from voxsam.io import itk
 from voxsam.io.channels import chosen_channel
+from voxsam.io.series import (
+    DicomSlice,
+    SeriesInfo,
+    by_series,
+    chosen_series,
+    is_dicom,
+    list_series,
+    open_slice,
+    scan_folder,
+)
 from voxsam.io.voxels import smallest_integer
 from voxsam.volume import Volume
 
@@ -28,107 +35,7 @@ __all__ = ["SeriesInfo", "is_dicom", "list_series", "read_mask", "read_volume"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_NOT_SCANS = {"SEG", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG"}
-_SCAN_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}." for kind in ("2", "4", "128", "130"))  # CT, MR, PET
-_SUFFIXES = {".dcm", ".ima", ".dicom"}
 _SAME_PLACE_MM = 1e-3
-
-
-@dataclass(frozen=True)
-class SeriesInfo:
-    """One series of images in a folder.
-
-    Parameters
-    ----------
-    uid : str
-        SeriesInstanceUID; give it as ``series=``.
-    number, description, modality : str
-        As the scanner wrote them; empty where absent.
-    files : tuple of Path
-        Sorted by name.
-
-    Examples
-    --------
-    >>> print(SeriesInfo("1.2.3", "4", "portal venous", "CT", (Path("1.dcm"), Path("2.dcm"))))
-    CT 'portal venous' (2 files, series='1.2.3')
-    """
-
-    uid: str
-    number: str = ""
-    description: str = ""
-    modality: str = ""
-    files: tuple[Path, ...] = field(default=(), repr=False)
-
-    def __str__(self) -> str:
-        title = " ".join(part for part in (self.modality, f"'{self.description}'" if self.description else "") if part)
-        return f"{title or 'series'} ({len(self.files)} files, series='{self.uid}')"
-
-
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    """The header of one file, as far as it matters here."""
-
-    path: Path
-    tags: dict[str, str]
-    size: tuple[int, ...]
-    components: int
-
-    def tag(self, key: str) -> str:
-        return self.tags.get(key, "")
-
-    @property
-    def is_multiframe(self) -> bool:
-        return len(self.size) > 2 and self.size[2] > 1
-
-    def numbers(self, key: str, count: int, name: str) -> FloatArray:
-        """Read a tag of several decimals."""
-        try:
-            values = np.array([float(part) for part in self.tag(key).split("\\")])
-        except ValueError:
-            values = np.array([])
-        if len(values) != count or not np.isfinite(values).all():
-            raise FormatError(
-                f"{self.path} cannot be placed in the patient: expected {count} numbers in {name}, got "
-                f"{self.tag(key)!r}; is it a scan of slices (CT, MR, PET)?"
-            )
-        return values
-
-    @property
-    def order(self) -> tuple[float, str]:
-        """What comes first among slices at one place: the instance number."""
-        try:
-            return float(self.tag("0020|0013")), self.path.name
-        except ValueError:
-            return 0.0, self.path.name
-
-
-def list_series(folder: str | os.PathLike[str]) -> tuple[SeriesInfo, ...]:
-    """List the image series in a folder; its subfolders are not searched.
-
-    Segmentations, contours, reports and plans are left out.
-
-    Raises
-    ------
-    FormatError
-        If the folder holds no DICOM image; the message names subfolders that do.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> list_series(tempfile.mkdtemp())  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    voxsam.errors.FormatError: ... holds no DICOM image: expected the slices of a scan; choose another folder
-    """
-    return tuple(_info(slices) for slices in _by_series(Path(folder)).values())
-
-
-def is_dicom(path: Path) -> bool:
-    """Say whether a file starts as DICOM files do, whatever its name."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def read_mask(path: Path) -> NoReturn:
@@ -139,15 +46,15 @@ def read_mask(path: Path) -> NoReturn:
 def read_volume(path: Path, *, channel: int | None = None, series: str | None = None) -> Volume:
     """Read a series from its folder or from one of its files; see `voxsam.io.load_volume`."""
     if path.is_file() and series is None:
-        one = _open(path)
+        one = open_slice(path)
         if one is None:
             raise FormatError(f"{path} is no scan: expected a DICOM image of slices, got a DICOM file of another kind")
         if one.is_multiframe:
             return _read_multiframe(one, channel)
-        slices = [each for each in _scan(path.parent) if each.tag("0020|000e") == one.tag("0020|000e")]
+        slices = [each for each in scan_folder(path.parent) if each.tag("0020|000e") == one.tag("0020|000e")]
     else:
         folder = path if path.is_dir() else path.parent
-        slices = _chosen(folder, _by_series(folder), series)
+        slices = chosen_series(folder, by_series(folder), series)
     if any(each.is_multiframe for each in slices):
         if len(slices) > 1:
             raise FormatError(
@@ -158,100 +65,7 @@ def read_volume(path: Path, *, channel: int | None = None, series: str | None = 
     return _read_slices(path, slices, channel)
 
 
-def _open(path: Path) -> _Slice | None:
-    """Read the header of a file; None unless it is an image of a scan."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        if f"{_sop_class(path)}.".startswith(_SCAN_CLASSES):
-            raise FormatError(
-                f"{path} is damaged or truncated: expected a whole DICOM image ({itk.reason_of(error)}); fetch it again"
-            ) from error
-        return None  # a report, a plan or contours
-    text = {key: reader.GetMetaData(key).encode("utf-8", "replace").decode("utf-8") for key in reader.GetMetaDataKeys()}
-    tags = {key: value.replace("\0", "").strip() for key, value in text.items()}
-    if tags.get("0008|0060") in _NOT_SCANS:
-        return None
-    return _Slice(path, tags, tuple(reader.GetSize()), reader.GetNumberOfComponents())
-
-
-def _sop_class(path: Path) -> str:
-    """Read from the file's preamble what kind of object it holds; empty where it does not say."""
-    with path.open("rb") as file:
-        start = file.read(1024)
-    found = start.find(b"\x02\x00\x02\x00UI")
-    if found < 0:
-        return ""
-    length = int.from_bytes(start[found + 6 : found + 8], "little")
-    return start[found + 8 : found + 8 + length].decode("ascii", "replace").rstrip("\0 ")
-
-
-def _scan(folder: Path) -> list[_Slice]:
-    """Open every DICOM image of a folder; a file that was copied twice counts once."""
-    found: dict[str, _Slice] = {}
-    try:
-        files = sorted(each for each in folder.iterdir() if each.is_file())
-    except OSError as error:
-        raise FormatError(f"{folder} cannot be listed: {error.strerror}") from error
-    for path in files:
-        if path.suffix.lower() not in _SUFFIXES and not is_dicom(path):
-            continue
-        if (one := _open(path)) is not None:
-            found.setdefault(one.tag("0008|0018") or str(path), one)
-    return list(found.values())
-
-
-def _by_series(folder: Path) -> dict[str, list[_Slice]]:
-    series: dict[str, list[_Slice]] = {}
-    for one in _scan(folder):
-        series.setdefault(one.tag("0020|000e"), []).append(one)
-    if not series:
-        holding = _subfolders_with_images(folder)
-        way_out = f"these subfolders hold some: {', '.join(map(str, holding))}" if holding else "choose another folder"
-        raise FormatError(f"{folder} holds no DICOM image: expected the slices of a scan; {way_out}")
-    return series
-
-
-def _subfolders_with_images(folder: Path, *, most: int = 5) -> list[Path]:
-    """Name the first few subfolders, at any depth, that hold a DICOM file."""
-    found: list[Path] = []
-    for where, _, names in os.walk(folder):
-        files = [path for name in sorted(names)[:20] if is_dicom(path := Path(where, name))]
-        if Path(where) != folder and any(_open(path) is not None for path in files):
-            found.append(Path(where))
-            if len(found) == most:
-                break
-    return found
-
-
-def _info(slices: Sequence[_Slice]) -> SeriesInfo:
-    first = slices[0]
-    number, description, modality = (first.tag(key) for key in ("0020|0011", "0008|103e", "0008|0060"))
-    return SeriesInfo(first.tag("0020|000e"), number, description, modality, tuple(each.path for each in slices))
-
-
-def _chosen(folder: Path, series: dict[str, list[_Slice]], wanted: str | None) -> list[_Slice]:
-    """Find the series by UID, else by description, else by number."""
-    known = {uid: _info(slices) for uid, slices in series.items()}
-    listed = "; ".join(str(info) for info in known.values())
-    if wanted is None:
-        if len(series) == 1:
-            return next(iter(series.values()))
-        raise FormatError(f"{folder} holds {len(series)} series: choose one with series=. They are: {listed}")
-    namings: tuple[Callable[[SeriesInfo], str], ...] = (lambda i: i.uid, lambda i: i.description, lambda i: i.number)
-    for naming in namings:
-        matches = [uid for uid, info in known.items() if naming(info) == wanted]
-        if len(matches) == 1:
-            return series[matches[0]]
-        if matches:
-            raise FormatError(f"{folder} holds {len(matches)} series {wanted!r}: choose by UID. They are: {listed}")
-    raise FormatError(f"{folder} holds no series {wanted!r}. They are: {listed}")
-
-
-def _read_multiframe(one: _Slice, channel: int | None) -> Volume:
+def _read_multiframe(one: DicomSlice, channel: int | None) -> Volume:
     reader = itk.open_image(one.path)
     try:
         array = itk.read_voxels(reader, one.path, channel)
@@ -261,7 +75,7 @@ def _read_multiframe(one: _Slice, channel: int | None) -> Volume:
         raise FormatError(f"{one.path}: {error}") from error
 
 
-def _read_slices(path: Path, slices: Sequence[_Slice], channel: int | None) -> Volume:
+def _read_slices(path: Path, slices: Sequence[DicomSlice], channel: int | None) -> Volume:
     _require_alike(path, slices)
     ordered = _one_channel(path, slices, channel)
     steps, origin = _steps(path, ordered)
@@ -274,7 +88,7 @@ def _read_slices(path: Path, slices: Sequence[_Slice], channel: int | None) -> V
         raise FormatError(f"{path}: {error}") from error
 
 
-def _header(slices: Sequence[_Slice]) -> dict[str, Any]:
+def _header(slices: Sequence[DicomSlice]) -> dict[str, Any]:
     first = slices[0]
     return {
         "dicom": {
@@ -287,16 +101,16 @@ def _header(slices: Sequence[_Slice]) -> dict[str, Any]:
     }
 
 
-def _orientation(one: _Slice) -> FloatArray:
+def _orientation(one: DicomSlice) -> FloatArray:
     """Return the LPS directions along a row (to the next column) and down a column, (2, 3)."""
     return one.numbers("0020|0037", 6, "ImageOrientationPatient").reshape(2, 3)
 
 
-def _position(one: _Slice) -> FloatArray:
+def _position(one: DicomSlice) -> FloatArray:
     return one.numbers("0020|0032", 3, "ImagePositionPatient")
 
 
-def _require_alike(path: Path, slices: Sequence[_Slice]) -> None:
+def _require_alike(path: Path, slices: Sequence[DicomSlice]) -> None:
     """Refuse a series that mixes shapes, orientations or pixel spacings, or that is in colour."""
     first = slices[0]
     if first.components > 1:
@@ -320,11 +134,11 @@ def _refuse_mixture(path: Path, what: str, came: Iterable[str]) -> NoReturn:
     )
 
 
-def _one_channel(path: Path, slices: Sequence[_Slice], channel: int | None) -> list[_Slice]:
+def _one_channel(path: Path, slices: Sequence[DicomSlice], channel: int | None) -> list[DicomSlice]:
     """Sort by position along the normal; where each place was taken several times, choose one of the times."""
     normal = np.cross(*_orientation(slices[0]))
     height = {id(each): float(_position(each) @ normal) for each in slices}
-    places: list[list[_Slice]] = []
+    places: list[list[DicomSlice]] = []
     for each in sorted(slices, key=lambda one: height[id(one)]):
         if places and height[id(each)] - height[id(places[-1][0])] < _SAME_PLACE_MM:
             places[-1].append(each)
@@ -342,11 +156,11 @@ def _one_channel(path: Path, slices: Sequence[_Slice], channel: int | None) -> l
     return [sorted(place, key=lambda one: one.order)[index] for place in places]
 
 
-def _at(one: _Slice) -> str:
+def _at(one: DicomSlice) -> str:
     return f"LPS ({', '.join(f'{v:g}' for v in _position(one))}) mm, {one.path.name}"
 
 
-def _steps(path: Path, slices: Sequence[_Slice]) -> tuple[FloatArray, list[float]]:
+def _steps(path: Path, slices: Sequence[DicomSlice]) -> tuple[FloatArray, list[float]]:
     """Return the steps along i, j, k in LPS (rows), and the first slice's position; check that slices are even."""
     row_mm, column_mm = slices[0].numbers("0028|0030", 2, "PixelSpacing")
     along_row, down_column = _orientation(slices[0])
@@ -360,7 +174,7 @@ def _steps(path: Path, slices: Sequence[_Slice]) -> tuple[FloatArray, list[float
     return np.array([along_row * column_mm, down_column * row_mm, step]), positions[0].tolist()
 
 
-def _first_number(one: _Slice, *keys: str) -> float:
+def _first_number(one: DicomSlice, *keys: str) -> float:
     """Return the first of several tags that holds a positive number; 1 mm where none does."""
     for key in keys:
         try:
@@ -372,7 +186,7 @@ def _first_number(one: _Slice, *keys: str) -> float:
     return 1.0
 
 
-def _require_even(path: Path, slices: Sequence[_Slice], positions: FloatArray, step: FloatArray) -> None:
+def _require_even(path: Path, slices: Sequence[DicomSlice], positions: FloatArray, step: FloatArray) -> None:
     """Refuse a series with missing slices, or slices half a voxel off; warn of smaller unevenness."""
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     usual = float(np.median(gaps))
@@ -398,7 +212,7 @@ def _require_even(path: Path, slices: Sequence[_Slice], positions: FloatArray, s
         warnings.warn(f"{told}; volumes in mL may be off by as much", UserWarning, stacklevel=2)
 
 
-def _voxels(slices: Sequence[_Slice]) -> npt.NDArray[Any]:
+def _voxels(slices: Sequence[DicomSlice]) -> npt.NDArray[Any]:
     """Read the slices one after another into one array: int16 where it holds them, int32, or float32."""
     fractional = any(not _is_whole(each.tag(key)) for each in slices for key in ("0028|1052", "0028|1053"))
     columns, rows = slices[0].size[:2]

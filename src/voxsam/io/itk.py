@@ -17,7 +17,16 @@ from voxsam.io.channels import chosen_channel, refuse_colour
 from voxsam.io.voxels import guess_modality, whole_labels
 from voxsam.volume import Mask, Volume
 
-__all__ = ["LPS_TO_RAS", "geometry_from_lps", "open_image", "read_mask", "read_volume", "read_voxels", "reason_of"]
+__all__ = [
+    "LPS_TO_RAS",
+    "geometry_from_lps",
+    "header_geometry",
+    "open_image",
+    "read_mask",
+    "read_volume",
+    "read_voxels",
+    "reason_of",
+]
 
 #: Multiplies world columns: ITK and DICOM count to the left and to posterior.
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])

@@ -153,7 +153,7 @@ def _geometry(header: Mapping[str, str], shape: tuple[int, ...]) -> Geometry | N
     signs = _SPACES.get(header.get("space", "").lower())
     vectors = header.get("space directions", "").replace("none", " ").replace(" ", "").strip("()").split(")(")
     origin = header.get("space origin", "").strip("() ").split(",")
-    if signs is None or len(vectors) != 3 or len(origin) != 3 or header.get("space units", "mm").strip('"') == "":
+    if signs is None or len(vectors) != 3 or len(origin) != 3:
         return None
     steps = np.array([[float(part) for part in vector.split(",")] for vector in vectors])
     to_lps = np.array(signs) * itk.LPS_TO_RAS
