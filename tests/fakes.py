@@ -34,7 +34,7 @@ class FloodFillModel:
 
     Points flood from their pixel; where a flood holds negative points too, each pixel goes to the nearest point.
     A box floods from its middle and is cut at its edges. An earlier mask keeps what looks like its median and
-    touches it.
+    touches it; a box with it is a hint, as it is to trained models.
     """
 
     tolerance: float = 0.08
@@ -76,7 +76,7 @@ def _answer(grey: FloatArray, prompts: SlicePrompts, tolerance: float) -> BoolAr
         mask |= _flood(grey, ((left + right) / 2, (top + bottom) / 2), tolerance)
     for point in positive:
         mask |= _flood(grey, point, tolerance)
-    if prompts.box_xyxy is not None:
+    if prompts.box_xyxy is not None and earlier is None:
         mask &= _inside(grey.shape, prompts.box_xyxy)
     return mask & ~_nearer_to(negative, positive, grey.shape) if len(negative) else mask
 

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import voxsam
 from contracts.session_contract import SessionContract
 from fakes import FloodFillModel
-from phantoms import GEOMETRIES, Phantom, ellipsoid
+from phantoms import GEOMETRIES, Phantom, dice, ellipsoid
 from voxsam.errors import GeometryError, SessionError, WindowError
 from voxsam.local import LocalSession, open_session
 from voxsam.prompts import Box, Point
@@ -122,3 +124,25 @@ def test_the_plane_follows_the_box(phantom: Phantom) -> None:
     low[axes.normal] = high[axes.normal] = phantom.inside_zyx[axes.normal]
     session.add_prompt(organ, Box(tuple(low), tuple(high)))
     assert session.propagate(organ).settings["plane"] == "sagittal"
+
+
+def test_the_names_are_the_same_everywhere(tmp_path: Path) -> None:
+    phantom = ellipsoid(GEOMETRIES["thick-slices"])
+    voxsam.save_mask(voxsam.Mask(np.asarray(phantom.volume.array), phantom.volume.geometry), tmp_path / "ct.nii.gz")
+    z, y, x = phantom.inside_zyx
+    held = np.argwhere(np.asarray(phantom.truth.array)[z])
+
+    scan = voxsam.load_volume(tmp_path / "ct.nii.gz")
+    session = voxsam.open_session(scan, model="compact")
+    liver = session.add_object("liver")
+    session.add_prompt(liver, voxsam.Point((z, y, x)))
+    session.add_prompt(liver, voxsam.Box((z, *held.min(0)), (z, *held.max(0))))
+    preview = session.preview(liver, plane="axial", index=z)
+    session.propagate(liver)
+    mask = session.mask(liver)
+    voxsam.save_mask(mask, tmp_path / "liver.nii.gz")
+
+    assert dice(preview.mask, np.asarray(phantom.truth.array)[z]) > 0.85
+    assert dice(np.asarray(mask.array), np.asarray(phantom.truth.array)) > 0.6
+    back = voxsam.load_mask(tmp_path / "liver.nii.gz", like=scan)
+    assert np.array_equal(back.array != 0, mask.array)

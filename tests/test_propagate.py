@@ -439,7 +439,7 @@ def test_the_view_follows_a_small_object() -> None:
     rows, cols = np.ogrid[:256, :256]
     array = np.full((8, 256, 256), GROUND_HU, np.int16)
     for z in range(8):
-        array[z][np.hypot(rows - 100 - z, cols - 80 - 2 * z) <= 9] = OBJECT_HU
+        array[z][np.hypot(rows - 100, cols - 80 - z) <= 9] = OBJECT_HU
     volume = Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)))
     shapes: list[tuple[int, int]] = []
 
@@ -452,9 +452,10 @@ def test_the_view_follows_a_small_object() -> None:
     assert dice(found.mask, array > 0) == 1.0
     assert shapes[0] == (256, 256)
     assert all(max(shape) < 128 for shape in shapes[1:])
-    shapes.clear()
-    carried(volume, [Point((0, 100, 80))], model=Watching(), auto_zoom=False)
-    assert set(shapes) == {(256, 256)}
+    for options in ({"auto_zoom": False}, {"carry": CarryRules(near_share=0.0)}):
+        shapes.clear()
+        carried(volume, [Point((0, 100, 80))], model=Watching(), **options)
+        assert set(shapes[2:]) == {(256, 256)}
 
 
 def test_the_slices_are_those_of_the_plane() -> None:

@@ -83,8 +83,13 @@ class SliceCut:
         alone = positive & ~held.any(axis=0)
         return (*parts, replace(self._clicked(alone | ~positive), boxes=())) if alone.any() else tuple(parts)
 
-    def in_turns(self) -> tuple[SliceCut, ...]:
+    def in_turns(self, *, after_mask: bool = False) -> tuple[SliceCut, ...]:
         """Split into what was said first, then with each later click, as models were trained to be corrected.
+
+        Parameters
+        ----------
+        after_mask : bool
+            There is an earlier answer: the first click corrects it.
 
         Examples
         --------
@@ -94,7 +99,7 @@ class SliceCut:
         """
         count = len(self.points_zyx)
         wanted = bool(self.boxes) or self.given is not None
-        first = 0 if wanted else int(np.argmax(self.point_labels == 1)) + 1
+        first = 1 if after_mask else 0 if wanted else int(np.argmax(self.point_labels == 1)) + 1
         first = max(first, count + 1 - MOST_TURNS)
         return tuple(self._clicked(np.arange(count) < turn) for turn in range(min(first, count), count + 1))
 

@@ -160,12 +160,17 @@ def ask(
     return store.decode(store.get(view), prompts, multimask=multimask)
 
 
-def ask_in_turns(store: EmbeddingStore, view: View, cut: SliceCut) -> SliceLogits:
-    """Ask the model about one view, click after click, each time with its last answer."""
+def ask_in_turns(
+    store: EmbeddingStore, view: View, cut: SliceCut, mask_logits: FloatArray | None = None
+) -> SliceLogits:
+    """Ask the model about one view, click after click, each time with its last answer.
+
+    Models are trained to be corrected so; shown at once, the same clicks help much less.
+    """
     frame, embedding = store.stack.frame(view), store.get(view)
     answer: SliceLogits | None = None
-    for turn in cut.in_turns():
-        prompts = to_pixels(turn, frame)
+    for turn in cut.in_turns(after_mask=mask_logits is not None):
+        prompts = to_pixels(turn, frame, mask_logits)
         if answer is not None:
             prompts = replace(prompts, mask_logits=None, low_res_logits=answer.low_res_logits[answer.best])
         answer = store.decode(embedding, prompts)
@@ -207,15 +212,23 @@ def _predict_part(
     region = _region_for(cut, first, mask_logits is not None, frame, zoom)
     if region is None:
         return first
-    nearer = _best(store, replace(view, region=region), cut, first.logits)
+    nearer = _nearer(store, replace(view, region=region), cut, first.logits)
     if not _confirmed(nearer, first, cut, frame, zoom.least_agreement):
         return first
     return replace(nearer, view=view, zoomed_to=region)
 
 
 def _best(store: EmbeddingStore, view: View, cut: SliceCut, mask_logits: FloatArray | None) -> SlicePrediction:
-    answer = ask_in_turns(store, view, cut) if mask_logits is None else ask(store, view, cut, mask_logits)
-    frame, best = store.stack.frame(view), answer.best
+    return _on_slice(store, view, ask_in_turns(store, view, cut, mask_logits))
+
+
+def _nearer(store: EmbeddingStore, view: View, cut: SliceCut, first_logits: FloatArray) -> SlicePrediction:
+    """Ask about a region with all that was said; the first answer has heard every click already."""
+    return _on_slice(store, view, ask(store, view, cut, first_logits))
+
+
+def _on_slice(store: EmbeddingStore, view: View, answer: SliceLogits) -> SlicePrediction:
+    best, frame = answer.best, store.stack.frame(view)
     return SlicePrediction(view, frame.view_to_slice(answer.logits[best]), float(answer.scores[best]))
 
 

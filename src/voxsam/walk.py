@@ -29,6 +29,8 @@ _LOOK_BINS, _LOOK_SMOOTHING = 24, 1.5
 _LOOK_CHANCE = 0.5
 #: A prompted slice with less than this part of the largest one's area does not say how the object looks.
 _LOOK_TIP = 8
+#: Around a small object, as a share of its longer side, so that it may move and grow within the region looked at.
+_ROOM_TO_MOVE = 1.0
 
 #: What to ask with, most telling first; the others are tried where its answer is doubtful.
 _WAYS: tuple[tuple[Carried, ...], ...] = (("mask", "box", "point"), ("mask",), ("mask", "point"), ("box", "point"))
@@ -87,14 +89,18 @@ class CarryRules:
     good_overlap : float
         An answer that overlaps the last mask so much is taken at once. Else the model is asked in other ways too, and
         the answer most consistent with the last mask is taken.
+    near_share : float
+        Look from nearer where the object's longer side is less than this share of the view's. Less than for a single
+        slice: on the way the surroundings help.
     """
 
     mask: bool = True
     box: bool = True
     point: bool = True
-    box_margin_mm: float = 2.0
+    box_margin_mm: float = 1.0
     reach_mm: float = 12.0
     good_overlap: float = 0.8
+    near_share: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +201,8 @@ class Walker:
     ) -> None:
         geometry = store.stack.volume.geometry
         self._store, self._view = store, replace(view, region=None)
-        self._stops, self._carry, self._zoom, self._bounds = stops, carry, zoom, bounds
+        self._stops, self._carry, self._bounds = stops, carry, bounds
+        self._zoom = None if zoom is None else replace(zoom, below_share=min(zoom.below_share, carry.near_share))
         self.axes = geometry.axes_of(view.plane)
         self.spacing_mm = (geometry.spacing_mm[self.axes.row], geometry.spacing_mm[self.axes.column])
         self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in _WAYS))
@@ -235,7 +242,7 @@ class Walker:
         view = replace(self._view, index=index)
         if self._zoom is not None:
             whole = self._store.stack.frame(view)
-            view = replace(view, region=self._zoom.region_around(bounds, whole, margin=1.0))
+            view = replace(view, region=self._zoom.region_around(bounds, whole, margin=_ROOM_TO_MOVE))
         best: Step | None = None
         for way in self._ways:
             if not way:

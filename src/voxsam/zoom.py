@@ -45,7 +45,7 @@ class ZoomRules:
     True
     """
 
-    below_share: float = 0.4
+    below_share: float = 0.25
     margin: float = 0.5
     least_px: int = 48
     least_agreement: float = 0.5
