@@ -31,8 +31,9 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 Found: TypeAlias = tuple[Step, SliceReport]
 Looks: TypeAlias = tuple[Look, ...]
 
-#: Two walks that meet with less overlap than this do not know the way; the shape is drawn between the slices instead.
-_LEAST_AGREEMENT = 0.3
+#: Two walks of which the smaller mask shares less than this with the other do not know the way; the shape is drawn
+#: between the prompted slices instead.
+_LEAST_AGREEMENT = 0.5
 _DRAWN_BETWEEN = "the ways from either side do not meet: drawn from the shapes of the prompted slices"
 
 
@@ -237,7 +238,7 @@ class _Work:
         downward = {s.index: s for s in self._walked(high, indices[::-1], looks, 0.5) if not s.reason}
         found: dict[int, Found] = {}
         for index in indices:
-            step = _blended(upward.get(index), downward.get(index), (index - low.index) / (high.index - low.index))
+            step = _blended(upward.get(index), downward.get(index), _share_of(index, low, high))
             if step is not None:
                 step = replace(step, area_mm2=self.walker.area_of(step.mask))
                 found[index] = (step, _report_of(step, "propagated", step.reason))
@@ -256,14 +257,26 @@ class _Work:
         return found
 
 
+def _share_of(index: int, low: Step, high: Step) -> float:
+    """Return how much the upper of two prompted slices says about one between them: 0 to 1.
+
+    The nearer says more, and so does the one with the larger mask: an organ widens fast from its tip.
+    """
+    from_low = (high.index - index) * np.sqrt(low.area_mm2)
+    from_high = (index - low.index) * np.sqrt(high.area_mm2)
+    return float(from_high / (from_low + from_high)) if from_low + from_high > 0 else 0.5
+
+
 def _blended(upward: Step | None, downward: Step | None, share: float) -> Step | None:
     """Blend the answers from either side: `share` 0 is the lower end. None where there is none, or they disagree."""
     if upward is None or downward is None:
         alone = upward or downward
         return None if alone is None else replace(alone, reason="from one side only")
+    common = int(np.count_nonzero(upward.mask & downward.mask))
+    smaller = min(int(np.count_nonzero(upward.mask)), int(np.count_nonzero(downward.mask)))
     overlap = overlap_of(upward.mask, downward.mask)
     bounds = union_of(bounds_of(upward.mask), bounds_of(downward.mask))
-    if overlap < _LEAST_AGREEMENT or bounds is None:
+    if common < _LEAST_AGREEMENT * smaller or bounds is None:
         return None
     crop = (slice(bounds[0], bounds[1]), slice(bounds[2], bounds[3]))
     weights = (1.0 - share, share)
