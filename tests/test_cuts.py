@@ -97,6 +97,9 @@ def test_turns_begin_at_the_first_thing_that_is_wanted() -> None:
     assert [turn.point_labels.tolist() for turn in turns] == [[0, 1], [0, 1, 0]]
     boxed = SliceCut(np.zeros((2, 3)), np.array([1, 1]), (Box((4, 2, 2), (4, 9, 9)),)).in_turns()
     assert [len(turn.points_zyx) for turn in boxed] == [0, 1, 2]
+    alone = SliceCut(boxes=(Box((4, 2, 2), (4, 9, 9)),))
+    assert len(alone.in_turns()) == 2
+    assert len(alone.in_turns(after_mask=True)) == 1
     corrected = SliceCut(np.zeros((2, 3)), np.array([0, 1])).in_turns(after_mask=True)
     assert [turn.point_labels.tolist() for turn in corrected] == [[0], [0, 1]]
     assert len(SliceCut().in_turns(after_mask=True)) == 1

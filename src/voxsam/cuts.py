@@ -98,6 +98,8 @@ class SliceCut:
         [1, 2, 3]
         """
         count = len(self.points_zyx)
+        if not count and self.boxes and not after_mask:
+            return (self, self)  # a second look at a box, with the first answer: it helps where the box is loose
         wanted = bool(self.boxes) or self.given is not None
         first = 1 if after_mask else 0 if wanted else int(np.argmax(self.point_labels == 1)) + 1
         first = max(first, count + 1 - MOST_TURNS)
