@@ -5,13 +5,17 @@ module                 what it holds
 ===================== ==========================================================================================
 `cases`                images with labels: a manifest, a folder of pairs, a MONAI datalist
 `targets`, `groups`    slices to ask for; what a label is, and how large
+`propagation`          the seed slice of a structure, its ends, and how far a mask is carried
 `clicks`               the simulated user
 `protocols`            slice-clicks, slice-box, seed-and-propagate, cvpr25
 `segmenters`           models and baselines behind the verbs of a session
+`asked`                what a baseline is given: a picture and the marks on it
 `baselines`, `seeded`  flood fill, random walker, GrowCut, graph cut, Chan-Vese, filled boxes, interpolation
+`extras`               optional packages, imported where used
 `metrics`              Dice, surface Dice, clicks needed, area under the clicks
 `run`                  cases over processes
 `summary`              means over labels with intervals over patients; paired differences
+`scores`, `pictures`   one line, and one picture, for each answer
 `reports`, `gallery`   JSON, CSV, Markdown; HTML with the worst answers first
 ===================== ==========================================================================================
 """

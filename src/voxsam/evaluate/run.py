@@ -7,10 +7,10 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -190,9 +190,10 @@ def evaluate(
             on_progress(len(results), len(chosen))
 
     beat()
-    for number, result in (_here if workers <= 1 else _in_processes)(chosen, plan, workers, beat):
-        results[number] = result
-        beat()
+    with closing((_here if workers <= 1 else _in_processes)(chosen, plan, workers, beat)) as finished:
+        for number, result in finished:
+            results[number] = result
+            beat()
     ordered = [results[number] for number in sorted(results)]
     scores = tuple(score for result in ordered for score in result.scores)
     if not scores:
@@ -214,14 +215,14 @@ def _here(
     plan: Plan,
     workers: int,  # noqa: ARG001 - this one is enough
     beat: Callable[[], None],
-) -> Iterator[tuple[int, _CaseResult]]:
+) -> Generator[tuple[int, _CaseResult], None, None]:
     for number, case in enumerate(cases):
         yield number, _run_case(case, plan, beat)
 
 
 def _in_processes(
     cases: Sequence[Case], plan: Plan, workers: int, beat: Callable[[], None]
-) -> Iterator[tuple[int, _CaseResult]]:
+) -> Generator[tuple[int, _CaseResult], None, None]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with _one_thread_each(), ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(stop,)) as pool:
