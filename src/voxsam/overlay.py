@@ -116,7 +116,7 @@ def save_overlay(
         volume, mask, plane=plane, window=window, prompts=prompts, slices=slices, whole_slices=whole_slices
     )
     packed = BytesIO()
-    picture.save(packed, formats[path.suffix.lower()], quality=90, optimize=True)
+    picture.save(packed, formats[path.suffix.lower()], quality=90, compress_level=6)  # 9 takes ten times as long
     with atomic_write(path) as temporary:
         temporary.write_bytes(packed.getvalue())
 
