@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from voxsam.errors import WindowError
 from voxsam.geometry import Geometry
-from voxsam.prompts import Box, MaskPrompt, Point, Scribble
+from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import MULTI, PRESETS, Window, automatic_window, choose_window, sample_of, window_around
 
@@ -221,6 +222,22 @@ def test_a_window_around_prompts_stretches_the_contrast_of_a_faint_lesion(kind: 
         for w in (window, automatic_window(scan))
     ]
     assert contrast[0] > 2 * contrast[1]
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_a_large_prompt_is_sampled_and_says_the_same(kind: str) -> None:
+    random = np.random.default_rng(2)
+    values = random.normal(60, 10, (160, 160, 160)).astype(np.int16)
+    scan = _volume(values, "MR")
+    inside = np.zeros(values.shape, bool)
+    inside[10:150, 10:150, 10:150] = True
+    large: Prompt = Box((0, 0, 0), (159, 159, 159)) if kind == "box" else MaskPrompt(Mask(inside, scan.geometry))
+    tracemalloc.start()
+    window = window_around(scan, [large])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert window.level == pytest.approx(60, abs=1)
+    assert peak < 60e6  # every voxel meant, as (z, y, x), would take 96 MB
 
 
 def test_air_all_around_does_not_widen_it_beyond_the_automatic_window() -> None:

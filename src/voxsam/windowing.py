@@ -26,6 +26,8 @@ _PERCENTILES = (0.5, 99.5)
 _SAMPLE_SIZE = 2_000_000
 #: Below this, a CT voxel is air or lung and says nothing about which tissue the scan is of.
 _AIR_HU = -500.0
+#: A box is sampled with so many voxels along each axis, a mask with this cubed: enough for a median.
+_MEANT_A_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -335,7 +337,8 @@ def _ends(prompt: Prompt) -> npt.NDArray[np.intp]:
 def _meant_voxels(prompt: Prompt, geometry: Geometry, *, reach_mm: float = 2.0) -> npt.NDArray[np.intp]:
     """Voxels (N, 3) of the object: around a point, along a scribble, in the middle half of a box, of a mask."""
     if isinstance(prompt, MaskPrompt):
-        return np.argwhere(prompt.mask.array)
+        held = np.flatnonzero(prompt.mask.array)
+        return np.stack(np.unravel_index(held[:: -(-held.size // _MEANT_A_SIDE**3)], geometry.shape), axis=-1)
     if isinstance(prompt, Scribble):
         return prompt.voxels_zyx()
     ends = _ends(prompt)
@@ -345,7 +348,10 @@ def _meant_voxels(prompt: Prompt, geometry: Geometry, *, reach_mm: float = 2.0) 
     else:
         reach = (reach_mm / np.asarray(geometry.spacing_mm)).astype(np.intp)
         low, high = ends[0] - reach, ends[0] + reach
-    sides = [np.arange(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    sides = [
+        np.linspace(a, b, min(b - a + 1, _MEANT_A_SIDE)).round().astype(np.intp)
+        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    ]
     return np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
