@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,25 @@ def test_a_header_that_promises_more_than_any_memory_is_refused(tmp_path: Path) 
     raw[40:48] = np.array([3, 32767, 32767, 32767], "<i2").tobytes()
     path.write_bytes(raw)
     refused(path, "cannot be read")
+
+
+def test_an_odd_header_is_told_in_our_error_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.nii", np.zeros((4, 3, 2), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[70:72] = np.array([999], "<i2").tobytes()
+    path.write_bytes(raw)
+    noted: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = noted.append  # type: ignore[method-assign]
+    nibabels = logging.getLogger("nibabel.global")
+    nibabels.addHandler(handler)
+    try:
+        refused(path, "data code 999")
+    finally:
+        nibabels.removeHandler(handler)
+    assert not noted
+    assert capsys.readouterr().err == ""
+    assert not nibabels.filters
 
 
 def test_two_files_of_the_old_kind_are_refused(tmp_path: Path) -> None:

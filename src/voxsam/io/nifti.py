@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ _NIFTI_2_BYTES = 540
 _COMMENT = 6  # the code of a comment among NIfTI header extensions
 _LABEL_INTENT = "label"
 _NATIVE = "<" if sys.byteorder == "little" else ">"
+_NIBABELS_NOTES = logging.getLogger("nibabel.global")
 _MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -111,9 +113,24 @@ def _read_header(stream: BinaryIO) -> nib.Nifti1Header:
     stream.seek(0)
     for kind, magic, place in ((nib.Nifti1Header, b"n+1\0", 344), (nib.Nifti2Header, b"n+2\0", 4)):
         if start[place : place + 4] == magic:
-            header: nib.Nifti1Header = kind.from_fileobj(stream)
+            with _without_notes():
+                header: nib.Nifti1Header = kind.from_fileobj(stream)
             return header
     raise ImageFileError("it does not start as NIfTI does")
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Keep nibabel from printing what it thinks of a header: what matters it raises as well."""
+    _NIBABELS_NOTES.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        _NIBABELS_NOTES.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _voxels(path: Path, stream: BinaryIO, header: nib.Nifti1Header, channel: int) -> npt.NDArray[Any]:
