@@ -332,3 +332,22 @@ def test_a_reader_goes_before_background_work(volume: Volume) -> None:
     worker.join(10)
     assert encoded <= 6  # not after all the others
     assert model.encoded == 19
+
+
+def test_a_reader_stopped_while_it_waits_does_not_hold_up_the_background(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EmbeddingStore(FloodFillModel(), volume)
+    waiting = store._turns._condition
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(waiting, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.get(view_of(3))
+    done = threading.Thread(target=lambda: store.precompute([view_of(4)]), daemon=True)
+    done.start()
+    done.join(10)
+    assert not done.is_alive()

@@ -166,7 +166,8 @@ class EmbeddingStore:
         with self._memory_lock:
             if self._key_of(view) in self._memory:
                 return True
-        return self._files is not None and self._files.has(self.stack.resolve(view))
+        files = self._files
+        return files is not None and files.has(self.stack.resolve(view))
 
     def _key_of(self, view: View) -> str:
         return self.stack.resolve(view).key
@@ -178,8 +179,9 @@ class EmbeddingStore:
             if embedding is not None:
                 self._memory.move_to_end(key)
                 return embedding
-        if self._files is not None:
-            embedding = self._files.read(self.stack.resolve(view))
+        files = self._files  # another thread may give the disk up meanwhile
+        if files is not None:
+            embedding = files.read(self.stack.resolve(view))
             if embedding is not None:
                 self._remember(key, embedding)
         return embedding
@@ -205,10 +207,11 @@ class EmbeddingStore:
                 self._memory_held -= _size_of(oldest)
 
     def _write(self, view: View, embedding: Embedding) -> None:
-        if self._files is None:
+        files = self._files
+        if files is None:
             return
         try:
-            self._files.write(self.stack.resolve(view), embedding.to_arrays(), embedding.image_shape)
+            files.write(self.stack.resolve(view), embedding.to_arrays(), embedding.image_shape)
         except StoreError as error:
             if self._named:
                 raise
@@ -231,8 +234,10 @@ class _Turns:
     def first(self) -> Iterator[None]:
         with self._condition:
             self._waiting += 1
-            self._condition.wait_for(lambda: not self._busy)
-            self._waiting -= 1
+            try:
+                self._condition.wait_for(lambda: not self._busy)
+            finally:
+                self._waiting -= 1  # Ctrl-C while waiting must not hold up the background for good
             self._busy = True
         yield from self._held()
 
