@@ -257,7 +257,8 @@ def _of_another_scan(scan: Any, volume: Volume) -> PromptError:
     wanted = _called(volume.name, list(volume.geometry.shape), volume.fingerprint)
     return PromptError(
         f"these prompts belong to another scan: expected those of {wanted}; got {came}. "
-        f"Open their own scan, or place them by their world positions with any_scan=True"
+        f"Open their own scan, or place them by their world positions with any_scan=True "
+        f"(on the command line: --any-scan)"
     )
 
 
