@@ -351,3 +351,18 @@ def test_a_reader_stopped_while_it_waits_does_not_hold_up_the_background(
     done.start()
     done.join(10)
     assert not done.is_alive()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_the_default_cache_is_for_the_user_alone_and_a_named_one_follows_the_umask(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOXSAM_CACHE", str(tmp_path / "own"))
+    own = EmbeddingStore(FloodFillModel(), volume, cache_dir="auto").folder
+    named = EmbeddingStore(FloodFillModel(), volume, cache_dir=tmp_path / "named").folder
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert own is not None
+    assert named is not None
+    assert own.stat().st_mode & 0o077 == 0
+    assert named.stat().st_mode == plain.stat().st_mode

@@ -59,6 +59,8 @@ class EmbeddingFiles:
         Everything that an embedding depends on, apart from the view; JSON values.
     budget_mb : float
         For the whole of `cache_dir`; views that were not used for longest go first.
+    private : bool
+        Nobody but the user may look into the folder: embeddings show what the scan shows.
 
     Raises
     ------
@@ -66,12 +68,13 @@ class EmbeddingFiles:
         If the folder cannot be made or written to.
     """
 
-    def __init__(self, cache_dir: Path, key: Mapping[str, Any], *, budget_mb: float) -> None:
+    def __init__(self, cache_dir: Path, key: Mapping[str, Any], *, budget_mb: float, private: bool = False) -> None:
         self.cache_dir = Path(cache_dir)
         self._budget = int(budget_mb * 2**20)
         document = json.dumps({"schema": SCHEMA, **key}, indent=1, sort_keys=True)
         self.folder = self.cache_dir / hashlib.sha256(document.encode()).hexdigest()[:32]
         try:
+            self.folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
             self._open(document)
             self._held = sum(size for _, size, _ in _view_files(self.cache_dir))
         except OSError as error:
@@ -81,7 +84,6 @@ class EmbeddingFiles:
             ) from error
 
     def _open(self, document: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         key_file = self.folder / KEY_FILE
         if not key_file.exists() or key_file.read_text(encoding="utf-8") != document:
             for path in self.folder.glob(f"*{SUFFIX}"):  # of nobody knows which scan

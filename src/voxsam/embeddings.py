@@ -40,8 +40,8 @@ class EmbeddingStore:
     model : PromptableModel
     stack : SliceStack or Volume
     cache_dir : Path, "auto" or None
-        Where to keep embeddings between runs. ``"auto"``: `default_cache_dir`, and memory alone where that cannot be
-        written to. None: memory alone; nothing of the patient is left on the disk.
+        Where to keep embeddings between runs. ``"auto"``: `default_cache_dir`, readable by the user alone, and memory
+        alone where that cannot be written to. None: memory alone; nothing of the patient is left on the disk.
     memory_mb, disk_mb : float
         Budgets. What was not used for longest goes first.
 
@@ -155,7 +155,7 @@ class EmbeddingStore:
 
     def _opened(self, cache_dir: Path, disk_mb: float) -> EmbeddingFiles | None:
         try:
-            return EmbeddingFiles(cache_dir, self.key, budget_mb=disk_mb)
+            return EmbeddingFiles(cache_dir, self.key, budget_mb=disk_mb, private=not self._named)
         except StoreError as error:
             if self._named:
                 raise
