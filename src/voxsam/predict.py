@@ -301,6 +301,6 @@ def _bounds_of_points(points_zyx: npt.NDArray[np.float64], frame: ViewFrame) -> 
 def _nothing_here(view: View, held: Sequence[int]) -> str:
     expected = f"no prompt lies on {view.plane} slice {view.index}, and there is no earlier answer to show"
     if not held:
-        return f"{expected}; no prompt lies on a {view.plane} slice at all (boxes drawn on another plane do not count)"
+        return f"{expected}; no prompt lies on any {view.plane} slice (boxes drawn on another plane do not count)"
     nearest = min(held, key=lambda index: abs(index - view.index))
     return f"{expected}; the nearest prompted slice is {nearest}. Prompt this slice, or propagate first"

@@ -131,8 +131,8 @@ def _main_of(
     most = max(strengths.values(), default=_NEGATIVE_ONLY)
     if most == _NEGATIVE_ONLY:
         raise PromptError(
-            f"no prompt says where the object is: expected a positive click or stroke, a mask, or a box on a {plane} "
-            f"slice or with an extent; got {'negative clicks' if cuts else 'boxes on another plane'} alone"
+            "no prompt says where the object is: expected a positive click or stroke, a mask, or a box on one of the "
+            f"{plane} slices or with an extent; got {'negative clicks' if cuts else 'boxes on another plane'} alone"
         )
     if most >= _BOXED:
         return tuple(index for index, strength in strengths.items() if strength >= _BOXED)
