@@ -15,6 +15,8 @@ from voxsam.errors import GeometryError, SessionError, WindowError
 from voxsam.local import LocalSession, open_session
 from voxsam.prompts import Box, Point
 from voxsam.propagate import StopRules
+from voxsam.session import CroppedMask
+from voxsam.views import slice_of
 
 
 @pytest.fixture(params=["isotropic", "awkward", "permuted"])
@@ -49,6 +51,20 @@ def test_each_view_is_encoded_once(phantom: Phantom) -> None:
     session.propagate(organ)
     session.preview(organ, plane="axial", index=phantom.inside_zyx[session.volume.geometry.axes_of("axial").normal])
     assert model.encoded == encoded
+
+
+def test_a_preview_of_a_propagated_slice_does_not_unpack_the_others(
+    phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(phantom.volume, model=FloodFillModel(), plane="axial")
+    organ = session.add_object()
+    session.add_prompt(organ, Point(phantom.inside_zyx))
+    session.propagate(organ)
+    axes = phantom.volume.geometry.axes_of("axial")
+    index = phantom.inside_zyx[axes.normal] + 1
+    expected = slice_of(session.mask(organ).array, axes, index)
+    monkeypatch.delattr(CroppedMask, "to_array")
+    assert np.array_equal(session.preview(organ, index=index).mask, expected)
 
 
 def test_stop_rules_reach_the_propagation(phantom: Phantom) -> None:

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxsam.errors import SessionError
-from voxsam.geometry import Geometry
+from voxsam.geometry import Geometry, PlaneAxes
 from voxsam.prompts import MaskPrompt, Point
 from voxsam.report import Report, SliceReport
 from voxsam.session import CroppedMask, History, ObjectState, Preview, SessionState, without_prompt
+from voxsam.views import slice_of
 from voxsam.volume import Mask
 
 RED = (0.9, 0.1, 0.1)
@@ -35,6 +36,17 @@ def test_a_mask_is_the_same_after_packing(shape: tuple[int, int, int], share: fl
     assert small == CroppedMask.of(whole.copy())
     assert hash(small) == hash(CroppedMask.of(whole.copy()))
     assert small.nbytes <= whole.size // 8 + 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.permutations(range(3)), st.tuples(*[st.integers(1, 12)] * 3), st.floats(0, 1), st.integers(0, 2**31))
+def test_one_slice_of_a_packed_mask_is_that_of_the_whole(
+    order: list[int], shape: tuple[int, int, int], share: float, seed: int
+) -> None:
+    whole = np.random.default_rng(seed).random(shape) < share**3
+    axes = PlaneAxes(*order, row_flip=False, column_flip=True)
+    for index in range(shape[axes.normal]):
+        assert np.array_equal(CroppedMask.of(whole).slice_of(axes, index), slice_of(whole, axes, index))
 
 
 def test_masks_of_one_box_but_other_voxels_differ() -> None:
@@ -71,9 +83,10 @@ def test_a_mask_is_stale_until_its_prompts_are_heard() -> None:
     item = ObjectState(1, "liver", RED)
     assert not item.is_stale
     assert replace(item, prompts=(Point((1, 2, 3)),)).is_stale
-    heard = Report(prompts={"prompts": [{}]})
-    assert not replace(item, prompts=(Point((1, 2, 3)),), report=heard).is_stale
-    assert replace(item, report=heard).is_stale
+    heard = replace(item, prompts=(Point((1, 2, 3)),), answered=(Point((1, 2, 3)),))
+    assert not heard.is_stale
+    assert replace(heard, prompts=()).is_stale
+    assert replace(heard, prompts=(Point((4, 5, 6)),)).is_stale
 
 
 def test_of_equal_prompts_the_last_is_taken_back() -> None:

@@ -27,7 +27,6 @@ from voxsam.session import (
     SessionState,
     without_prompt,
 )
-from voxsam.views import slice_of
 from voxsam.volume import Label, Mask, Volume
 from voxsam.walk import drawn_logits
 
@@ -217,7 +216,7 @@ class LocalSession:
         workspace.stack.frame(view)  # a slice that the scan does not have is refused here
         earlier = None
         if item.mask is not None and index not in main_indices(item.prompts, geometry, plane):
-            found = slice_of(item.mask.to_array(), geometry.axes_of(plane), index)
+            found = item.mask.slice_of(geometry.axes_of(plane), index)
             if not is_prompted(item.prompts, geometry, plane, index):
                 return Preview(plane, index, drawn_logits(found), None)
             earlier = drawn_logits(found) if found.any() else None
@@ -258,7 +257,8 @@ class LocalSession:
             if self.state.object(object_id).prompts != item.prompts:
                 raise SessionError(f"the prompts of {item.name} changed while it was propagated; propagate again")
             mask = CroppedMask.of(np.asarray(result.mask.array))
-            self._push(replace(self.state.object(object_id), mask=mask, report=result.report))
+            now = self.state.object(object_id)
+            self._push(replace(now, mask=mask, report=result.report, answered=item.prompts))
         return result.report
 
     def mask(self, object_id: int) -> Mask:

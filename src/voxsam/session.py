@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxsam.errors import SessionError
-from voxsam.geometry import Plane
+from voxsam.geometry import Plane, PlaneAxes
 from voxsam.prompts import MaskPrompt, Prompt
 from voxsam.report import Report
 from voxsam.volume import Mask
@@ -84,6 +84,21 @@ class CroppedMask:
         array[z : z + depth, y : y + height, x : x + width] = inside.view(bool)
         return array
 
+    def slice_of(self, axes: PlaneAxes, index: int) -> BoolArray:
+        """Return one slice as `voxsam.views.slice_of` does, without unpacking the others: (rows, columns) bool."""
+        whole = np.zeros((self.shape[axes.row], self.shape[axes.column]), bool)
+        at = index - self.low_zyx[axes.normal]
+        if not 0 <= at < self.box_shape[axes.normal]:
+            return whole
+        _, height, width = self.box_shape
+        strides = (height * width, width, 1)
+        rows, columns = np.arange(self.box_shape[axes.row]), np.arange(self.box_shape[axes.column])
+        bits = at * strides[axes.normal] + rows[:, None] * strides[axes.row] + columns * strides[axes.column]
+        row, column = self.low_zyx[axes.row], self.low_zyx[axes.column]
+        inside = (self.packed[bits >> 3] >> (7 - (bits & 7))) & 1
+        whole[row : row + len(rows), column : column + len(columns)] = inside
+        return whole
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CroppedMask):
             return NotImplemented
@@ -111,6 +126,8 @@ class ObjectState:
         What the last propagation found.
     report : Report or None
         Of the last propagation.
+    answered : tuple of Prompt
+        What the mask was made from.
     """
 
     id: int
@@ -119,13 +136,12 @@ class ObjectState:
     prompts: tuple[Prompt, ...] = ()
     mask: CroppedMask | None = None
     report: Report | None = field(default=None, compare=False)
+    answered: tuple[Prompt, ...] = ()
 
     @property
     def is_stale(self) -> bool:
-        """Prompts were added or removed since the mask was made."""
-        if self.report is None:
-            return bool(self.prompts)
-        return len(self.prompts) != len(self.report.prompts.get("prompts", ()))
+        """The prompts are not those that the mask was made from."""
+        return self.prompts != self.answered
 
 
 @dataclass(frozen=True)
@@ -356,7 +372,7 @@ def _heavy_parts(state: SessionState) -> Iterator[CroppedMask | MaskPrompt]:
     for item in state.objects:
         if item.mask is not None:
             yield item.mask
-        yield from (prompt for prompt in item.prompts if isinstance(prompt, MaskPrompt))
+        yield from (prompt for prompt in (*item.prompts, *item.answered) if isinstance(prompt, MaskPrompt))
 
 
 def _size_of(part: CroppedMask | MaskPrompt) -> int:

@@ -133,6 +133,19 @@ class SessionContract:
         session.propagate(organ)
         assert np.array_equal(session.mask(organ).array, right)
 
+    def test_a_mask_is_stale_when_one_prompt_takes_the_place_of_another(
+        self, session: Session, phantom: Phantom
+    ) -> None:
+        organ, click = session.add_object(), Point(phantom.inside_zyx)
+        session.add_prompt(organ, click)
+        session.propagate(organ)
+        session.add_prompt(organ, Point((0, 0, 0), positive=False))
+        session.remove_prompt(organ, click)
+        assert session.state.object(organ).is_stale
+        session.undo()
+        session.undo()
+        assert not session.state.object(organ).is_stale
+
     def test_two_objects_do_not_touch_each_other(self, session: Session, phantom: Phantom) -> None:
         organ, ground = session.add_object("organ"), session.add_object("ground")
         session.add_prompt(organ, Point(phantom.inside_zyx))
