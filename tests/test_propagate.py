@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from voxsam.models.base import Embedding, SliceLogits, SlicePrompts
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt
 from voxsam.propagate import CarryRules, Propagation, StopRules, propagate
 from voxsam.report import SliceReport
-from voxsam.views import slice_of
+from voxsam.views import SliceStack, slice_of
 from voxsam.volume import Mask, Volume
 from voxsam.walk import Look, islands_touching
 from voxsam.windowing import Window
@@ -180,6 +181,17 @@ def test_it_stops_where_the_object_looks_otherwise() -> None:
     assert "looks like the prompted slice" in reason_at(found, 3)
 
 
+def test_likeness_is_judged_on_what_the_model_sees() -> None:
+    class Evened(SliceStack):
+        def prepare(self, *args: object, **options: object) -> Volume:
+            return replace(self.volume, array=np.where(self.volume.array > GROUND_HU, OBJECT_HU, GROUND_HU))
+
+    volume = stack_of_discs([8] * 5, values=[120, 120, 120, 60, 60])
+    store = EmbeddingStore(FloodFillModel(tolerance=0.2), Evened(volume))
+    found = propagate(store, [Point((0, 32, 32))], plane="axial", windows=WINDOWS)
+    assert slices_of(found, "propagated") == [1, 2, 3, 4]
+
+
 def test_it_stops_where_nothing_is_found() -> None:
     class Blind(FloodFillModel):
         def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
@@ -216,6 +228,13 @@ def test_the_user_may_say_how_far(rules: dict[str, float], low: int, high: int, 
     for index in slices_of(found, "stopped"):
         assert reason in reason_at(found, index)
     assert slices_of(found, "stopped") == [z for z in (low - 1, high + 1) if 0 <= z < 12]
+
+
+def test_no_slice_beyond_the_scan_is_reported() -> None:
+    volume = stack_of_discs([8] * 6)
+    found = carried(volume, [Point((5, 32, 32))], stops=StopRules(last_index=3))
+    assert [report.index for report in found.slices] == list(range(6))
+    assert not slices_of(found, "stopped")
 
 
 def test_a_box_with_an_extent_bounds_it() -> None:

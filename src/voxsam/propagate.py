@@ -203,7 +203,8 @@ class _Work:
             if step.reason:
                 return found
         beyond = start.index + direction * (len(indices) + 1)
-        if start.mask.any() and reason:
+        in_scan = 0 <= beyond < self.store.stack.volume.geometry.shape[self.walker.axes.normal]
+        if start.mask.any() and reason and in_scan:
             found[beyond] = (start, SliceReport(beyond, "stopped", None, 0.0, None, reason))
         return found
 

@@ -233,7 +233,7 @@ class Walker:
         return mask if self._bounds is None else _within(mask, self._bounds)
 
     def _values(self, index: int) -> npt.NDArray[Any]:
-        return slice_of(self._store.stack.volume.array, self.axes, index)
+        return slice_of(self._store.stack.prepare(self._view.enhance).array, self.axes, index)
 
     def _next(self, last: Step, index: int) -> Step:
         bounds = bounds_of(last.mask)
