@@ -188,6 +188,52 @@ def cache_is_a_file(folder: Path) -> list[str]:
     return [str(good(folder)), "--cache", str(folder / "cache"), *PLACE]
 
 
+def output_is_the_scan(folder: Path) -> list[str]:
+    return [str(good(folder)), "-o", str(folder / "good.nii.gz"), *PLACE]
+
+
+def output_links_to_the_scan(folder: Path) -> list[str]:
+    scan = good(folder)
+    (folder / "link.nii.gz").symlink_to(scan)
+    return [str(scan), "-o", str(folder / "link.nii.gz"), *PLACE]
+
+
+def output_is_another_name_of_the_scan(folder: Path) -> list[str]:
+    scan = good(folder)
+    (folder / "hard.nii.gz").hardlink_to(scan)
+    return [str(scan), "-o", str(folder / "hard.nii.gz"), *PLACE]
+
+
+def report_is_the_scan(folder: Path) -> list[str]:
+    return [str(good(folder)), "--report", str(folder / "good.nii.gz"), *PLACE]
+
+
+def report_is_the_output(folder: Path) -> list[str]:
+    same = str(folder / "same.nii.gz")
+    return [str(good(folder)), "-o", same, "--report", same, *PLACE]
+
+
+def report_is_the_prompts(folder: Path) -> list[str]:
+    (folder / "p.json").write_text("{}")
+    return [str(good(folder)), "--prompts", str(folder / "p.json"), "--report", str(folder / "p.json")]
+
+
+def output_is_the_mask_prompt(folder: Path) -> list[str]:
+    drawn = str(write(folder / "drawn.nii.gz", np.ones(GOOD.shape, np.uint8)))
+    return [str(good(folder)), "--mask-prompt", drawn, "-o", drawn]
+
+
+def report_is_the_mask_to_add_to(folder: Path) -> list[str]:
+    other = str(write(folder / "other.nii.gz", np.ones(GOOD.shape, np.uint8)))
+    return [str(good(folder)), "--into", other, "--report", other, *PLACE]
+
+
+def report_is_a_slice_of_the_dicom_folder(folder: Path) -> list[str]:
+    (folder / "study").mkdir()
+    (folder / "study" / "IM0001").write_bytes(b"a slice")
+    return [str(folder / "study"), "--report", str(folder / "study" / "IM0001"), *PLACE]
+
+
 CASES: list[tuple[Case, tuple[str, ...]]] = [
     (missing, ("nothing.nii.gz",)),
     (no_image, ("letter.nii.gz",)),
@@ -216,11 +262,24 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (no_such_folder, ("mask.nii.gz", "folder")),
     (output_is_a_folder, ("mask.nii.gz", "folder")),
     (overlay_is_no_png, ("o.jpg", ".png")),
+    (output_is_the_scan, ("--output", "good.nii.gz", "over the scan")),
+    (output_links_to_the_scan, ("--output", "link.nii.gz", "over the scan")),
+    (output_is_another_name_of_the_scan, ("--output", "hard.nii.gz", "over the scan")),
+    (report_is_the_scan, ("--report", "over the scan")),
+    (report_is_the_output, ("--output and --report", "same.nii.gz")),
+    (report_is_the_prompts, ("--report", "p.json")),
+    (output_is_the_mask_prompt, ("--output", "drawn.nii.gz")),
+    (report_is_the_mask_to_add_to, ("--report", "--into")),
+    (report_is_a_slice_of_the_dicom_folder, ("--report", "IM0001")),
     (into_another_grid, ("grid",)),
     (empty_mask_prompt, ("empty",)),
     (cache_and_none, ("--cache", "--no-cache")),
     (cache_is_a_file, ("cache",)),
 ]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(("case", "words"), CASES, ids=lambda value: getattr(value, "__name__", ""))
@@ -230,7 +289,7 @@ def test_bad_input_is_one_clear_line(
     folder = tmp_path / "given"
     folder.mkdir()
     arguments = case(folder)
-    before = sorted(tmp_path.rglob("*"))
+    before = contents(tmp_path)
     output = [] if "-o" in arguments else ["-o", str(tmp_path / "mask.nii.gz")]
     assert main(["segment", *arguments, *output]) == 2
     said = capsys.readouterr()
@@ -240,7 +299,7 @@ def test_bad_input_is_one_clear_line(
     for word in words:
         assert word in said.err
     assert not said.out
-    assert sorted(tmp_path.rglob("*")) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_place_that_nobody_may_write_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,6 +308,28 @@ def test_a_place_that_nobody_may_write_is_one_line(tmp_path: Path, capsys: pytes
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "cannot write /proc/mask.nii.gz" in error
+
+
+@pytest.mark.parametrize("protected", ["folder", "file"])
+def test_a_missing_permission_is_found_before_any_work(
+    protected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root, as whom tests may run, has every permission: the question is answered for it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("kept")
+    closed = folder if protected == "folder" else folder / "file"
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK or Path(path) != closed.resolve())
+
+    def load_volume(*_: object, **__: object) -> None:
+        raise AssertionError("the scan was read")
+
+    monkeypatch.setattr("voxsam.cli_segment.load_volume", load_volume)
+    call = ["segment", str(good(tmp_path)), "-o", str(tmp_path / "m.nii.gz"), "--report", str(folder / "file"), *PLACE]
+    assert main(call) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"cannot write {folder / 'file'}" in error
 
 
 def test_a_full_disk_leaves_the_old_mask(

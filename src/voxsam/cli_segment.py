@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from voxsam.cli_outputs import check_outputs
 from voxsam.cli_parse import Asked, Space, one_of, read_prompts
 from voxsam.cli_progress import progress
-from voxsam.errors import FormatError, InputError
+from voxsam.errors import InputError
 from voxsam.geometry import PLANES
-from voxsam.io import FORMATS, atomic_write, load_mask, load_volume, merge_into, save_mask
+from voxsam.io import atomic_write, load_mask, load_volume, merge_into, save_mask
 from voxsam.volume import Label, Mask, Volume
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def segment_command(
         --report tumour.json --overlay tumour.png
     """
     started = time.perf_counter()
-    _check_outputs(output, report, overlay)
+    read = [*(prompts or ()), *(mask_prompt or ()), *filter(None, [weights])]
+    check_outputs(output, report, overlay, scan=scan, inputs=read, into=into)
     chosen_plane = _plane(plane)
     volume = _load(scan, channel, series)
     asked = Asked(
@@ -304,20 +306,6 @@ def _cache_dir(cache: Path | None, no_cache: bool) -> Path | str | None:
     if cache is not None and no_cache:
         raise InputError("--cache and --no-cache were both given; choose one")
     return None if no_cache else cache or "auto"
-
-
-def _check_outputs(output: Path, report: Path | None, overlay: Path | None) -> None:
-    """Find out before the work, not after it, that a file cannot be written."""
-    suffixes = tuple(suffix for kind in FORMATS if kind.writes for suffix in kind.suffixes)
-    if not output.name.lower().endswith(suffixes):
-        raise FormatError(f"cannot tell the format of {output}: expected a name ending in {', '.join(suffixes)}")
-    if overlay is not None and overlay.suffix.lower() != ".png":
-        raise FormatError(f"--overlay writes a PNG picture; give a name ending in .png, got {overlay}")
-    for path in filter(None, (output, report, overlay)):
-        if path.is_dir():
-            raise FormatError(f"cannot write {path}: it is a folder; give a file name")
-        if not path.parent.is_dir():
-            raise FormatError(f"cannot write {path}: its folder does not exist or is a file; make it first")
 
 
 def _target_of(into: Path | None, volume: Volume) -> Mask | None:
