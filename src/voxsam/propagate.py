@@ -14,12 +14,13 @@ from voxsam.cuts import SliceCut, anchors_of
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Plane
 from voxsam.interpolate import interpolate_signed_distance
+from voxsam.kept import KeptStep
 from voxsam.predict import overlap_of, predict_cut
 from voxsam.prompts import Prompt
 from voxsam.report import SliceReport, SliceSource
 from voxsam.seeds import SeedPlan, plan_seeds
 from voxsam.views import View, slice_of
-from voxsam.walk import CarryRules, Look, Step, StopRules, Walker, drawn_logits, islands_touching
+from voxsam.walk import CarryRules, Look, Step, StopRules, Walker, islands_touching
 from voxsam.windowing import Window
 from voxsam.zoom import ZoomRules, bounds_of, union_of
 
@@ -28,7 +29,7 @@ __all__ = ["CarryRules", "Propagation", "SliceReport", "StopRules", "propagate"]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 OnProgress: TypeAlias = Callable[[int, int], None]
-Found: TypeAlias = tuple[Step, SliceReport]
+Found: TypeAlias = tuple[KeptStep, SliceReport]
 Looks: TypeAlias = tuple[Look, ...]
 
 #: Two walks of which the smaller mask shares less than this with the other do not know the way; the shape is drawn
@@ -116,10 +117,10 @@ def propagate(
     work.progress.finish()
 
     mask = np.zeros(volume.geometry.shape, bool)
-    for index, (step, report) in found.items():
+    for index, (kept, report) in found.items():
         if report.source != "stopped":
-            slice_of(mask, walker.axes, index)[...] = step.mask
-    prompted = tuple(index for index, (step, report) in found.items() if report.source == "prompted" and step.area_mm2)
+            kept.draw_on(slice_of(mask, walker.axes, index))
+    prompted = tuple(index for index, (_, report) in found.items() if report.source == "prompted" and report.area_mm2)
     return Propagation(mask, tuple(report for _, report in found.values()), prompted)
 
 
@@ -157,8 +158,8 @@ class _Work:
         if plan.corrections:
             led_to = self.joined(seeds, min(plan.cuts), max(plan.cuts))
             for index in plan.corrections:
-                step, report = led_to.get(index, (None, None))
-                seeds[index] = self._seed(index, step if report and report.source != "stopped" else None)
+                found = led_to.get(index)
+                seeds[index] = self._seed(index, found[0].whole() if found and found[1].source != "stopped" else None)
         return dict(sorted(seeds.items()))
 
     def joined(self, seeds: Mapping[int, Step], first: int, last: int) -> dict[int, Found]:
@@ -167,7 +168,8 @@ class _Work:
         found: dict[int, Found] = {}
         for index, step in seeds.items():
             reason = "" if step.mask.any() else "nothing was found here"
-            found[index] = (step, SliceReport(index, "prompted", None, step.area_mm2, step.quality, reason))
+            report = SliceReport(index, "prompted", None, step.area_mm2, step.quality, reason)
+            found[index] = (self._put_away(step), report)
         order = sorted(seeds)
         found.update(self._outward(seeds[order[0]], -1, first, looks))
         found.update(self._outward(seeds[order[-1]], +1, last, looks))
@@ -178,8 +180,8 @@ class _Work:
     def _seed(self, index: int, earlier: Step | None) -> Step:
         cut = self.plan.cuts[index]
         if cut.given is not None and not cut.boxes and not len(cut.points_zyx):
-            return Step(index, drawn_logits(cut.given), cut.given, self.walker.area_of(cut.given))
-        logits = None if earlier is None else earlier.logits
+            return Step(index, None, cut.given, self.walker.area_of(cut.given))
+        logits = None if earlier is None else earlier.to_logits()
         view = replace(self.view, index=index)
         answer = predict_cut(self.store, view, cut, logits, auto_zoom=self.zoom is not None, zoom=self.zoom)
         mask = self.walker.bounded(self._anchored(answer.mask, cut, earlier))
@@ -194,18 +196,22 @@ class _Work:
         kept = islands_touching(mask, anchors)
         return kept if kept.any() else mask
 
+    def _put_away(self, step: Step, *, logits: bool = False) -> KeptStep:
+        """Keep no more of a step than will be asked for: everything where clicks will correct it."""
+        return KeptStep.entire(step) if step.index in self.plan.corrections else KeptStep.of(step, logits=logits)
+
     def _outward(self, start: Step, direction: int, last: int, looks: Looks) -> dict[int, Found]:
         indices, reason = self._way_out(start.index, direction, last)
         found: dict[int, Found] = {}
         for step in self._walked(start, indices, looks):
             source: SliceSource = "stopped" if step.reason else "propagated"
-            found[step.index] = (step, _report_of(step, source, step.reason))
+            found[step.index] = (self._put_away(step), _report_of(step, source, step.reason))
             if step.reason:
                 return found
         beyond = start.index + direction * (len(indices) + 1)
         in_scan = 0 <= beyond < self.store.stack.volume.geometry.shape[self.walker.axes.normal]
         if start.mask.any() and reason and in_scan:
-            found[beyond] = (start, SliceReport(beyond, "stopped", None, 0.0, None, reason))
+            found[beyond] = (KeptStep.of(start), SliceReport(beyond, "stopped", None, 0.0, None, reason))
         return found
 
     def _way_out(self, start: int, direction: int, last: int) -> tuple[list[int], str]:
@@ -235,26 +241,36 @@ class _Work:
         first = low.index if self.stops.first_index is None else max(low.index, self.stops.first_index - 1)
         last = high.index if self.stops.last_index is None else min(high.index, self.stops.last_index + 1)
         indices = range(first + 1, last)
-        upward = {s.index: s for s in self._walked(low, indices, looks, 0.5) if not s.reason}
-        downward = {s.index: s for s in self._walked(high, indices[::-1], looks, 0.5) if not s.reason}
+        upward = {
+            step.index: self._put_away(step, logits=True)
+            for step in self._walked(low, indices, looks, 0.5)
+            if not step.reason
+        }
         found: dict[int, Found] = {}
-        for index in indices:
-            step = _blended(upward.get(index), downward.get(index), _share_of(index, low, high))
-            if step is not None:
-                step = replace(step, area_mm2=self.walker.area_of(step.mask))
-                found[index] = (step, _report_of(step, "propagated", step.reason))
+        for step in self._walked(high, indices[::-1], looks, 0.5):
+            if not step.reason:
+                met = upward.pop(step.index, None)
+                if met is None:
+                    found[step.index] = self._from_one_side(step)
+                elif blended := _blended(met.whole(), step, _share_of(step.index, low, high)):
+                    blended = replace(blended, area_mm2=self.walker.area_of(blended.mask))
+                    found[step.index] = (self._put_away(blended), _report_of(blended, "propagated", ""))
+        found.update({index: self._from_one_side(kept.whole()) for index, kept in upward.items()})
         doubtful = [index for index in indices if index not in found]
         if doubtful and low.mask.any() and high.mask.any():
             found.update(self._drawn_between(low, high, doubtful))
         return found
+
+    def _from_one_side(self, step: Step) -> Found:
+        return self._put_away(step), _report_of(step, "propagated", "from one side only")
 
     def _drawn_between(self, low: Step, high: Step, indices: Sequence[int]) -> dict[int, Found]:
         ends = {low.index: low.mask, high.index: high.mask}
         found: dict[int, Found] = {}
         spacing_mm = self.walker.spacing_mm
         for index, mask in interpolate_signed_distance(ends, spacing_mm=spacing_mm, indices=indices).items():
-            step = Step(index, drawn_logits(mask), mask, self.walker.area_of(mask), reason=_DRAWN_BETWEEN)
-            found[index] = (step, _report_of(step, "interpolated", step.reason))
+            step = Step(index, None, mask, self.walker.area_of(mask), reason=_DRAWN_BETWEEN)
+            found[index] = (self._put_away(step), _report_of(step, "interpolated", step.reason))
         return found
 
 
@@ -268,11 +284,8 @@ def _share_of(index: int, low: Step, high: Step) -> float:
     return float(from_high / (from_low + from_high)) if from_low + from_high > 0 else 0.5
 
 
-def _blended(upward: Step | None, downward: Step | None, share: float) -> Step | None:
-    """Blend the answers from either side: `share` 0 is the lower end. None where there is none, or they disagree."""
-    if upward is None or downward is None:
-        alone = upward or downward
-        return None if alone is None else replace(alone, reason="from one side only")
+def _blended(upward: Step, downward: Step, share: float) -> Step | None:
+    """Blend the answers from either side: `share` 0 is the lower end. None where they disagree."""
     common = int(np.count_nonzero(upward.mask & downward.mask))
     smaller = min(int(np.count_nonzero(upward.mask)), int(np.count_nonzero(downward.mask)))
     overlap = overlap_of(upward.mask, downward.mask)
@@ -282,7 +295,7 @@ def _blended(upward: Step | None, downward: Step | None, share: float) -> Step |
     crop = (slice(bounds[0], bounds[1]), slice(bounds[2], bounds[3]))
     weights = (1.0 - share, share)
     chance = sum(w * _chance(step, crop) for w, step in zip(weights, (upward, downward), strict=True))
-    logits = np.minimum(np.minimum(upward.logits, downward.logits), -1.0)
+    logits = np.minimum(np.minimum(upward.to_logits(), downward.to_logits()), -1.0)
     logits[crop] = np.log(np.clip(chance, 1e-4, None) / np.clip(1.0 - chance, 1e-4, None))
     mask = np.zeros_like(upward.mask)
     mask[crop] = chance > 0.5
@@ -292,7 +305,7 @@ def _blended(upward: Step | None, downward: Step | None, share: float) -> Step |
 
 def _chance(step: Step, crop: tuple[slice, slice]) -> FloatArray:
     """Probability that each pixel belongs to the object; none where its island was turned down."""
-    logits = np.clip(step.logits[crop], -10.0, 10.0)
+    logits = np.clip(step.to_logits()[crop], -10.0, 10.0)
     return np.where(step.mask[crop] | (logits <= 0), 1.0 / (1.0 + np.exp(-logits)), np.float32(0.0))
 
 

@@ -111,7 +111,7 @@ class Step:
     ----------
     index : int
     logits, mask : (rows, columns) arrays
-        In array order; the mask may lack islands that the logits have.
+        In array order; the mask may lack islands that the logits have. Logits are None where the mask was drawn.
     overlap, quality : float or None
     area_mm2 : float
     reason : str
@@ -119,12 +119,16 @@ class Step:
     """
 
     index: int
-    logits: FloatArray
+    logits: FloatArray | None
     mask: BoolArray
     area_mm2: float
     overlap: float | None = None
     quality: float | None = None
     reason: str = ""
+
+    def to_logits(self) -> FloatArray:
+        """Return the logits; those of a drawn mask are made from it."""
+        return drawn_logits(self.mask) if self.logits is None else self.logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,9 +224,10 @@ class Walker:
 
     def looks_of(self, starts: Iterable[Step]) -> tuple[Look, ...]:
         """Learn what the object looks like on each prompted slice; the tip of an organ is too small to tell."""
-        inside = [self._values(start.index)[start.mask] for start in starts]
-        largest = max(values.size for values in inside)
-        return tuple(Look.of(values) for values in inside if values.size * _LOOK_TIP >= largest)
+        sizes = [(start, int(np.count_nonzero(start.mask))) for start in starts]
+        largest = max(size for _, size in sizes)
+        telling = (start for start, size in sizes if size * _LOOK_TIP >= largest)
+        return tuple(Look.of(self._values(start.index)[start.mask]) for start in telling)
 
     def area_of(self, mask: BoolArray) -> float:
         """Return the area of a mask in mm²."""
@@ -260,9 +265,10 @@ class Walker:
         cut = SliceCut(boxes=self._box(bounds, frame) if "box" in way else ())
         if "point" in way:
             cut = replace(cut, points_zyx=self._deepest(last.mask, bounds, frame), point_labels=np.ones(1, np.int64))
-        shown = (
-            np.where(last.mask, np.maximum(last.logits, 0.0), np.minimum(last.logits, 0.0)) if "mask" in way else None
-        )
+        shown = None
+        if "mask" in way:
+            logits = last.to_logits()
+            shown = np.where(last.mask, np.maximum(logits, 0.0), np.minimum(logits, 0.0))
         answer = ask(self._store, view, cut, shown)
         logits = frame.view_to_slice(answer.logits[answer.best])
         mask = self.bounded(self._reached(logits > 0, last.mask, bounds, frame))
@@ -282,8 +288,12 @@ class Walker:
         if quality is not None and quality < stops.min_quality:
             return f"quality {quality:.2f} is below {stops.min_quality:g}"
         inside = self._values(step.index)[step.mask]
-        likeness = max(look.likeness(inside) for look in looks)
-        if likeness < stops.min_likeness - _LOOK_CHANCE / np.sqrt(inside.size):
+        least, likeness = stops.min_likeness - _LOOK_CHANCE / np.sqrt(inside.size), 0.0
+        for look in looks:
+            likeness = max(likeness, look.likeness(inside))
+            if likeness >= least:
+                break
+        else:
             return f"it looks like the prompted slices to {likeness:.2f} only, below {stops.min_likeness:g}"
         return ""
 
