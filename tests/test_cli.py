@@ -118,6 +118,58 @@ def test_the_report_repeats_the_run(flood: FloodFillModel, scan: Path, inside: s
     np.testing.assert_array_equal(load_mask(tmp_path / "a.nii.gz").array, load_mask(tmp_path / "b.nii.gz").array)
 
 
+def test_the_report_repeats_a_run_with_settings_of_its_own(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, first = tmp_path / "run.json", tmp_path / "a.nii.gz"
+    look = ("--plane", "coronal", "--window", "900,150.5", "--enhance", "denoise,clahe")
+    assert segment(scan, first, "--point", inside, *look, "--report", report, "--label", 3) == 0
+    assert segment(scan, tmp_path / "plain.nii.gz", "--point", inside) == 0
+    assert not np.array_equal(load_mask(first).array > 0, load_mask(tmp_path / "plain.nii.gz").array > 0)
+    kept = json.loads(report.read_text())["command"]
+    assert kept["scan"] == str(scan)
+    assert (kept["plane"], kept["window"], kept["enhance"]) == ("coronal", "900,150.5", ["denoise", "clahe"])
+    assert (kept["model"], kept["weights"], kept["device"]) == ("compact", None, "auto")
+    assert (kept["channel"], kept["series"], kept["space"], kept["cache"]) == (None, None, "ras", None)
+    assert (kept["label"], kept["label_name"]) == (3, "")
+
+    capsys.readouterr()
+    again = tmp_path / "again.json"
+    assert segment(scan, tmp_path / "b.nii.gz", "--prompts", report, "--label", 3, "--report", again) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"from {report}: plane coronal, window 900,150.5, enhance denoise,clahe, model compact" in said
+    np.testing.assert_array_equal(load_mask(tmp_path / "b.nii.gz").array, load_mask(first).array)
+    assert json.loads(again.read_text())["settings"] == json.loads(report.read_text())["settings"]
+
+    assert segment(scan, tmp_path / "c.nii.gz", "--prompts", report, "--plane", "auto", "--report", again) == 0
+    assert "plane" not in capsys.readouterr().err
+    assert json.loads(again.read_text())["settings"]["plane"] == "axial"
+
+
+def test_a_report_of_other_weights_says_so(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "run.json"
+    assert segment(scan, tmp_path / "a.nii.gz", "--point", inside, "--report", report) == 0
+    flood.tolerance = 0.09
+    capsys.readouterr()
+    assert segment(scan, tmp_path / "b.nii.gz", "--prompts", report) == 0
+    assert "other weights of compact" in capsys.readouterr().err
+
+
+def test_several_enhancements_take_commas_or_repeats(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path
+) -> None:
+    masks = []
+    for number, given in enumerate((["--enhance", "clahe, denoise"], ["--enhance", "denoise", "--enhance", "clahe"])):
+        output, report = tmp_path / f"{number}.nii.gz", tmp_path / f"{number}.json"
+        assert segment(scan, output, "--point", inside, *given, "--report", report) == 0
+        assert json.loads(report.read_text())["settings"]["enhance"] == ["denoise", "clahe"]
+        masks.append(load_mask(output).array)
+    np.testing.assert_array_equal(*masks)
+
+
 def test_an_overlay_is_a_picture(flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path) -> None:
     picture = tmp_path / "o.png"
     assert segment(scan, tmp_path / "m.nii.gz", "--point", inside, "--overlay", picture) == 0

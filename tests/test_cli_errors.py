@@ -188,6 +188,17 @@ def cache_is_a_file(folder: Path) -> list[str]:
     return [str(good(folder)), "--cache", str(folder / "cache"), *PLACE]
 
 
+def report_without_prompts(folder: Path) -> list[str]:
+    (folder / "r.json").write_text(json.dumps({"schema": "voxsam-report/1", "prompts": {}}))
+    return [str(good(folder)), "--prompts", str(folder / "r.json")]
+
+
+def report_with_damaged_settings(folder: Path) -> list[str]:
+    document = {"schema": "voxsam-report/1", "prompts": {"prompts": [1]}, "settings": {"windows": [{"width": 3}]}}
+    (folder / "r.json").write_text(json.dumps(document))
+    return [str(good(folder)), "--prompts", str(folder / "r.json")]
+
+
 def output_is_the_scan(folder: Path) -> list[str]:
     return [str(good(folder)), "-o", str(folder / "good.nii.gz"), *PLACE]
 
@@ -262,6 +273,8 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (no_such_folder, ("mask.nii.gz", "folder")),
     (output_is_a_folder, ("mask.nii.gz", "folder")),
     (overlay_is_no_png, ("o.jpg", ".png")),
+    (report_without_prompts, ("r.json", "without prompts")),
+    (report_with_damaged_settings, ("r.json", "settings")),
     (output_is_the_scan, ("--output", "good.nii.gz", "over the scan")),
     (output_links_to_the_scan, ("--output", "link.nii.gz", "over the scan")),
     (output_is_another_name_of_the_scan, ("--output", "hard.nii.gz", "over the scan")),

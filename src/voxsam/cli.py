@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from voxsam.cli_evaluate import evaluate_command
-from voxsam.cli_progress import progress
+from voxsam.cli_progress import note, progress
 from voxsam.cli_segment import embed_command, info_command, segment_command
 from voxsam.errors import Cancelled, VoxsamError
 
@@ -106,7 +106,7 @@ def _complain(message: str) -> int:
 
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning on one line, without the place in the source that raised it."""
-    sys.stderr.write(f"voxsam: note: {' '.join(str(message).split())}\n")
+    note(str(message))
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

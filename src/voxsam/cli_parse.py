@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -17,7 +17,7 @@ from voxsam.io import load_mask
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, check_prompt, load_prompts
 from voxsam.volume import Volume
 
-__all__ = ["Asked", "Space", "one_of", "parse_numbers", "read_prompts"]
+__all__ = ["Asked", "Document", "Space", "one_of", "parse_numbers", "read_document", "read_prompts"]
 
 Triple = tuple[float, float, float]
 
@@ -27,6 +27,24 @@ class Space(str, Enum):
 
     ras = "ras"
     ijk = "ijk"
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """A file given as ``--prompts``.
+
+    Parameters
+    ----------
+    path : Path
+    prompts : object
+        The prompts' document, not looked at yet.
+    report : mapping, optional
+        The report around it, where it was one.
+    """
+
+    path: Path
+    prompts: Any
+    report: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +57,7 @@ class Asked:
         Three numbers each; six for a box.
     space : Space
         RAS millimetres, or voxels as the file's header counts them.
-    documents : sequence of Path
-        Prompt files (or reports, which hold one).
+    documents : sequence of Document
     masks : sequence of Path
     any_scan : bool
         Take a document of another scan by its world positions.
@@ -50,7 +67,7 @@ class Asked:
     negatives: Sequence[str] = ()
     boxes: Sequence[str] = ()
     space: Space = Space.ras
-    documents: Sequence[Path] = ()
+    documents: Sequence[Document] = ()
     masks: Sequence[Path] = ()
     any_scan: bool = False
 
@@ -70,8 +87,8 @@ def read_prompts(asked: Asked, volume: Volume) -> tuple[Prompt, ...]:
     for text in asked.boxes:
         numbers = parse_numbers(text, "--box", 6)
         prompts.append(Box(_zyx(numbers[:3], asked.space, grid), _zyx(numbers[3:], asked.space, grid)))
-    for path in asked.documents:
-        prompts.extend(load_prompts(_document(path), volume, any_scan=asked.any_scan))
+    for document in asked.documents:
+        prompts.extend(load_prompts(document.prompts, volume, any_scan=asked.any_scan))
     prompts.extend(MaskPrompt(load_mask(path, like=volume)) for path in asked.masks)
     if not prompts:
         raise PromptError(
@@ -81,6 +98,28 @@ def read_prompts(asked: Asked, volume: Volume) -> tuple[Prompt, ...]:
     for prompt in prompts:
         check_prompt(prompt, grid)
     return tuple(prompts)
+
+
+def read_document(path: Path) -> Document:
+    """Read a prompts file, or a report with the prompts in it.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, is not JSON, or is a report that keeps no prompts.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {error.strerror or os.strerror(error.errno or 0)}") from error
+    except ValueError as error:
+        raise FormatError(f"{path} is not JSON ({error}); expected prompts as voxsam writes them") from error
+    if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("voxsam-report/"):
+        return Document(path, document)
+    prompts = document.get("prompts")
+    if not isinstance(prompts, dict) or not prompts.get("prompts"):
+        raise FormatError(f"{path} is a report without prompts; give one that `voxsam segment --report` wrote")
+    return Document(path, prompts, document)
 
 
 def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
@@ -127,16 +166,3 @@ def _zyx(numbers: Sequence[float], space: Space, grid: Geometry) -> Triple:
         return k, j, i
     z, y, x = grid.to_voxel([list(numbers)])[0].tolist()
     return z, y, x
-
-
-def _document(path: Path) -> Any:
-    """Read a prompts file, or the prompts within a report."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FormatError(f"cannot read {path}: {error.strerror or os.strerror(error.errno or 0)}") from error
-    except ValueError as error:
-        raise FormatError(f"{path} is not JSON ({error}); expected prompts as voxsam writes them") from error
-    if isinstance(document, dict) and str(document.get("schema", "")).startswith("voxsam-report/"):
-        return document.get("prompts")
-    return document

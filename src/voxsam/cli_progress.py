@@ -1,14 +1,25 @@
-"""A progress bar on standard error, for work that takes an ``on_progress`` callback."""
+"""What goes to standard error: notes, and a progress bar for work that takes an ``on_progress`` callback."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["progress"]
+__all__ = ["note", "progress"]
+
+
+def note(message: str) -> None:
+    """Say something on one line of standard error.
+
+    Examples
+    --------
+    >>> note("nothing was found")
+    """
+    sys.stderr.write(f"voxsam: note: {' '.join(message.split())}\n")
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from voxsam.cli_outputs import check_outputs
-from voxsam.cli_parse import Asked, Space, one_of, read_prompts
-from voxsam.cli_progress import progress
+from voxsam.cli_parse import Asked, Space, one_of, read_document, read_prompts
+from voxsam.cli_progress import note, progress
+from voxsam.cli_repeat import Settings, settings_of, warn_of_other_weights
 from voxsam.errors import InputError
 from voxsam.geometry import PLANES
 from voxsam.io import atomic_write, load_mask, load_volume, merge_into, save_mask
@@ -51,7 +52,7 @@ WindowOption = Annotated[
 ]
 EnhanceOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--enhance", help="clahe, n4, denoise or local; may be given again.", rich_help_panel=_HOW),
+    typer.Option("--enhance", help="clahe, n4, denoise or local; several with commas between.", rich_help_panel=_HOW),
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="A name that `voxsam models` lists.", rich_help_panel=_HOW)]
 WeightsOption = Annotated[
@@ -71,6 +72,7 @@ NoCacheOption = Annotated[
 
 
 def segment_command(
+    context: typer.Context,
     scan: ScanArgument,
     output: Annotated[
         Path,
@@ -105,7 +107,7 @@ def segment_command(
     ] = None,
     prompts: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Option("--prompts", help="Prompts as JSON, or a report of an earlier run.", rich_help_panel=_WHAT),
+        typer.Option("--prompts", help="Prompts as JSON, or a run's report, settings included.", rich_help_panel=_WHAT),
     ] = None,
     mask_prompt: Annotated[
         Optional[list[Path]],  # noqa: UP045
@@ -172,28 +174,39 @@ def segment_command(
       voxsam segment mr.nrrd -o organs.seg.nrrd --into organs.seg.nrrd
         --label 2 --label-name spleen --point 40,-12,88
 
-      voxsam segment dicom/ -o tumour.nii.gz --prompts clicks.json
+      voxsam segment dicom/ -o tumour.nii.gz --point 12,-80,45
         --report tumour.json --overlay tumour.png
+
+      voxsam segment dicom/ -o again.nii.gz --prompts tumour.json
     """
     started = time.perf_counter()
     read = [*(prompts or ()), *(mask_prompt or ()), *filter(None, [weights])]
     check_outputs(output, report, overlay, scan=scan, inputs=read, into=into)
-    chosen_plane = _plane(plane)
+    documents = [read_document(path) for path in prompts or ()]
+    typed = _settings(plane, window, enhance, model)
+    settings = settings_of(typed, documents, lambda name: _is_typed(context, name), note)
+    cache_dir = _cache_dir(cache, no_cache)
     volume = _load(scan, channel, series)
     asked = Asked(
-        point or (), negative or (), box or (), space=space, documents=prompts or (), masks=mask_prompt or (),
+        point or (), negative or (), box or (), space=space, documents=documents, masks=mask_prompt or (),
         any_scan=any_scan,
     )  # fmt: skip
     given = read_prompts(asked, volume)
     target = _target_of(into, volume)
-    workspace = _workspace(volume, model, weights, device, window, enhance, _cache_dir(cache, no_cache))
+    workspace = _workspace(volume, settings, weights, device, cache_dir)
+    warn_of_other_weights(documents, settings.model, workspace.store.model.weights_sha256, note)
     with progress("Segmenting slices") as on_progress:
-        result = workspace.segment(given, plane=chosen_plane, on_progress=on_progress)
+        result = workspace.segment(given, plane=settings.plane, on_progress=on_progress)
     mask = _labelled(result.mask, label, label_name, target)
 
     save_mask(mask, output, like=volume)
     if report is not None:
-        _write_json({**result.report.to_json(), "command": {"scan": str(scan), "output": str(output)}}, report)
+        command = {
+            "scan": str(scan), "output": str(output), **settings.to_json(), "weights": _text(weights),
+            "device": device, "channel": channel, "series": series, "label": label, "label_name": label_name,
+            "into": _text(into), "space": space.value, "any_scan": any_scan, "cache": _text(cache_dir),
+        }  # fmt: skip
+        _write_json({**result.report.to_json(), "command": command}, report)
     if overlay is not None:
         _write_overlay(volume, result, given, overlay)
     seconds = time.perf_counter() - started
@@ -259,10 +272,10 @@ def embed_command(
     """
     from voxsam.segment import choose_plane
 
-    wanted = _plane(plane)
+    settings = _settings(plane, window, enhance, model)
     volume = _load(scan, channel, series)
-    workspace = _workspace(volume, model, weights, device, window, enhance, _cache_dir(cache, no_cache=False))
-    chosen = choose_plane(wanted, (), volume.geometry)
+    workspace = _workspace(volume, settings, weights, device, _cache_dir(cache, no_cache=False))
+    chosen = choose_plane(settings.plane, (), volume.geometry)
     count = volume.geometry.shape[volume.geometry.axes_of(chosen).normal]
     views = [workspace.stack.view(chosen, index, workspace.windows) for index in range(count)]
     with progress("Encoding slices") as on_progress:
@@ -276,30 +289,39 @@ def _load(scan: Path, channel: int | None, series: str | None) -> Volume:
     return load_volume(scan, channel=channel, series=series)
 
 
-def _plane(plane: str) -> PlaneChoice:
-    return cast("PlaneChoice", one_of(plane, "--plane", ("auto", *PLANES)))
+def _settings(plane: str, window: str, enhance: list[str] | None, model: str) -> Settings:
+    """Check what needs no scan to be checked."""
+    from voxsam.enhance import check_enhancements
+    from voxsam.models.registry import card
+
+    names = [name.strip() for given in enhance or () for name in given.split(",")]
+    return Settings(
+        cast("PlaneChoice", one_of(plane, "--plane", ("auto", *PLANES))), window,
+        check_enhancements(filter(None, names)), card(model).name,
+    )  # fmt: skip
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _text(value: Path | str | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _workspace(
-    volume: Volume,
-    model: str,
-    weights: Path | None,
-    device: str,
-    window: str,
-    enhance: list[str] | None,
-    cache_dir: Path | str | None,
+    volume: Volume, settings: Settings, weights: Path | None, device: str, cache_dir: Path | str | None
 ) -> Workspace:
     """Open a scan for a model; what the user typed is checked before a download, not after it."""
-    from voxsam.enhance import check_enhancements
     from voxsam.models.registry import load_model
     from voxsam.segment import Workspace
     from voxsam.windowing import choose_window
 
-    windows = choose_window(volume, window)
-    names = check_enhancements(enhance or ())
+    windows = choose_window(volume, settings.window)
     with progress("Downloading weights", of_bytes=True) as on_progress:
-        network = load_model(model, weights=weights, device=device, on_progress=on_progress)
-    return Workspace.open(volume, model=network, window=windows, enhance=names, cache_dir=cache_dir)
+        network = load_model(settings.model, weights=weights, device=device, on_progress=on_progress)
+    return Workspace.open(volume, model=network, window=windows, enhance=settings.enhance, cache_dir=cache_dir)
 
 
 def _cache_dir(cache: Path | None, no_cache: bool) -> Path | str | None:
