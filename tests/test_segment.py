@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,40 @@ def test_cancelled_stops() -> None:
 
     with pytest.raises(Cancelled):
         segment_volume(phantom.volume, [Point(phantom.inside_zyx)], model=FloodFillModel(), on_progress=stop)
+
+
+@pytest.mark.parametrize("enhance", [["denoise"], ["n4"], ["n4", "denoise"]])
+def test_enhancing_the_whole_scan_counts_too_and_can_be_cancelled(enhance: list[str]) -> None:
+    phantom = ellipsoid(GEOMETRIES["isotropic"])
+    scan = replace(phantom.volume, modality="MR")
+    model = FloodFillModel()
+    calls: list[tuple[int, int, int]] = []
+
+    def count(done: int, total: int) -> None:
+        calls.append((done, total, model.encoded))
+
+    workspace = Workspace.open(scan, model=model, enhance=enhance)
+    workspace.segment([Point(phantom.inside_zyx)], on_progress=count)
+    total = 100 * (len(enhance) + 1)
+    assert {whole for _, whole, _ in calls} == {total}
+    done = [so_far for so_far, _, _ in calls]
+    assert done == sorted(done)
+    assert done[-1] == total
+    before = [so_far for so_far, _, encoded in calls if not encoded]
+    assert len(before) > 5 * len(enhance)
+    assert before[-1] == total - 100
+
+    calls.clear()
+    workspace.segment([Point(phantom.inside_zyx)], on_progress=count)
+    assert {whole for _, whole, _ in calls} == {scan.geometry.shape[0]}  # it was enhanced already
+
+    def stop(done: int, total: int) -> None:
+        raise Cancelled
+
+    untouched = FloodFillModel()
+    with pytest.raises(Cancelled):
+        segment_volume(scan, [Point(phantom.inside_zyx)], model=untouched, enhance=enhance, on_progress=stop)
+    assert untouched.encoded == 0
 
 
 def two_spheres(geometry: Geometry) -> Volume:

@@ -37,6 +37,8 @@ WindowChoice: TypeAlias = str | Window | Sequence[Window]
 
 #: The enhancement that is a window fitted to the prompts; the others change pixels.
 LOCAL = "local"
+#: Those that take a while, because they need the whole scan.
+_WHOLE_SCAN = ("n4", "denoise")
 _PACKAGES = ("voxsam", "numpy", "scipy", "SimpleITK", "torch")
 
 
@@ -113,7 +115,8 @@ def segment_volume(
     device : str
         For a model given by its name.
     on_progress : callable, optional
-        Called as ``on_progress(done, total)``; raising `Cancelled` in it stops.
+        Called as ``on_progress(done, total)``, total in slices, or in percent of each step where the whole scan is
+        enhanced first; raising `Cancelled` in it stops.
 
     Returns
     -------
@@ -205,11 +208,12 @@ class Workspace:
         stops, carry, clean = stops or StopRules(), carry or CarryRules(), clean or CleanRules()
         zoom = zoom or ZoomRules()
         timings: dict[str, float] = {}
+        stages = _Stages(on_progress, sum(name in _WHOLE_SCAN for name in self.stack.enhance))
         with _timed(timings, "prepare"):
             check_prompts(prompts, self.volume.geometry)
             chosen = choose_plane(plane, prompts, self.volume.geometry)
             windows = self.windows_for(prompts)
-            self.stack.prepare()
+            self.stack.prepare(on_progress=stages.enhanced if on_progress else None)
         with _timed(timings, "propagate"):
             found = propagate(
                 self.store,
@@ -220,7 +224,7 @@ class Workspace:
                 carry=carry,
                 zoom=zoom,
                 auto_zoom=auto_zoom,
-                on_progress=on_progress,
+                on_progress=stages.segmented if on_progress else None,
             )
         with _timed(timings, "clean"):
             array = clean_up(found, chosen, self.volume.geometry, clean)
@@ -339,6 +343,33 @@ def _islands_on(mask: BoolArray, places: BoolArray) -> BoolArray:
     kept = np.zeros_like(mask)
     kept[crop] = wanted[islands]
     return kept
+
+
+class _Stages:
+    """Counts enhancing a scan and segmenting it as one: in slices where it was enhanced already, else in percent."""
+
+    def __init__(self, on_progress: OnProgress | None, enhancements: int) -> None:
+        self._on_progress, self._enhancements = on_progress, enhancements
+        self._begun, self._last = 0, (0, 0)
+
+    def enhanced(self, done: int, total: int) -> None:
+        """Take the counts of an enhancement; the next one begins to count anew."""
+        last_done, last_total = self._last
+        if total != last_total or done < last_done:
+            self._begun = min(self._begun + 1, self._enhancements)
+        self._last = (done, total)
+        self._tell(self._begun - 1, done, total)
+
+    def segmented(self, done: int, total: int) -> None:
+        """Take the counts of `propagate`."""
+        if self._begun:
+            self._tell(self._enhancements, done, total)
+        elif self._on_progress is not None:
+            self._on_progress(done, total)
+
+    def _tell(self, stages_before: int, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(100 * stages_before + 100 * done // max(total, 1), 100 * (self._enhancements + 1))
 
 
 @contextmanager
