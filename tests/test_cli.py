@@ -20,6 +20,7 @@ from voxsam.cli import main
 from voxsam.errors import Cancelled, ModelError
 from voxsam.io import load_mask, load_volume, save_mask
 from voxsam.prompts import Point, dump_prompts
+from voxsam.volume import Mask
 
 
 @pytest.fixture
@@ -339,3 +340,15 @@ def test_a_mask_prompt_may_come_from_any_format(
     save_mask(ball.truth, drawn, like=load_volume(scan))
     assert segment(scan, tmp_path / "m.nii.gz", "--mask-prompt", drawn) == 0
     assert dice(load_mask(tmp_path / "m.nii.gz").array > 0, ball.truth.array) > 0.9
+
+
+def test_a_mask_prompt_may_be_one_of_several_labels(
+    flood: FloodFillModel, ball: Phantom, scan: Path, tmp_path: Path
+) -> None:
+    labels = np.where(ball.truth.array, 4, 0).astype(np.uint8)
+    labels[0, 0, :3] = 1
+    drawn = tmp_path / "organs.nii.gz"
+    save_mask(Mask(labels, ball.truth.geometry), drawn, like=load_volume(scan))
+    assert segment(scan, tmp_path / "m.nii.gz", "--mask-prompt", f"{drawn}:4") == 0
+    assert dice(load_mask(tmp_path / "m.nii.gz").array > 0, ball.truth.array) > 0.9
+    assert segment(scan, drawn, "--mask-prompt", f"{drawn}:4") == 2

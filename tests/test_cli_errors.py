@@ -188,6 +188,29 @@ def cache_is_a_file(folder: Path) -> list[str]:
     return [str(good(folder)), "--cache", str(folder / "cache"), *PLACE]
 
 
+def outside_in_ijk(folder: Path) -> list[str]:
+    return [str(good(folder)), "--space", "ijk", "--point", "3,3,400"]
+
+
+def box_on_another_plane(folder: Path) -> list[str]:
+    return [str(good(folder)), "--plane", "axial", "--box", "1,3,1,4,3,5"]
+
+
+def unknown_device(folder: Path) -> list[str]:
+    return [str(good(folder)), "--device", "toaster", *PLACE]
+
+
+def several_labels(folder: Path) -> list[str]:
+    labels = np.zeros(GOOD.shape, np.uint8)
+    labels[1:3], labels[4] = 2, 7
+    return [str(good(folder)), "--mask-prompt", str(write(folder / "organs.nii.gz", labels))]
+
+
+def no_such_label(folder: Path) -> list[str]:
+    drawn = write(folder / "organs.nii.gz", np.ones(GOOD.shape, np.uint8))
+    return [str(good(folder)), "--mask-prompt", f"{drawn}:7"]
+
+
 def report_without_prompts(folder: Path) -> list[str]:
     (folder / "r.json").write_text(json.dumps({"schema": "voxsam-report/1", "prompts": {}}))
     return [str(good(folder)), "--prompts", str(folder / "r.json")]
@@ -273,6 +296,11 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (no_such_folder, ("mask.nii.gz", "folder")),
     (output_is_a_folder, ("mask.nii.gz", "folder")),
     (overlay_is_no_png, ("o.jpg", ".png")),
+    (outside_in_ijk, ("--point 3,3,400 (i,j,k", "0,0,0 to 5,6,7", "outside the scan")),
+    (box_on_another_plane, ("another plane", "axial")),
+    (unknown_device, ("no device 'toaster'",)),
+    (several_labels, ("organs.nii.gz has several labels (2, 7)", "--mask-prompt", "organs.nii.gz:2")),
+    (no_such_label, ("organs.nii.gz has no label 7; it has 1",)),
     (report_without_prompts, ("r.json", "without prompts")),
     (report_with_damaged_settings, ("r.json", "settings")),
     (output_is_the_scan, ("--output", "good.nii.gz", "over the scan")),
@@ -313,6 +341,17 @@ def test_bad_input_is_one_clear_line(
         assert word in said.err
     assert not said.out
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("case", [only_negative, box_on_another_plane, unknown_device, unknown_model])
+def test_a_fault_of_the_prompts_is_found_before_the_model_is_loaded(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_model(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(voxsam.models.registry, "load_model", load_model)
+    assert main(["segment", *case(tmp_path), "-o", str(tmp_path / "mask.nii.gz")]) == 2
 
 
 def test_a_place_that_nobody_may_write_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from voxsam.io import load_mask
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, check_prompt, load_prompts
 from voxsam.volume import Volume
 
-__all__ = ["Asked", "Document", "Space", "one_of", "parse_numbers", "read_document", "read_prompts"]
+__all__ = ["Asked", "Document", "MaskFile", "Space", "one_of", "parse_numbers", "read_document", "read_prompts"]
 
 Triple = tuple[float, float, float]
 
@@ -48,6 +48,53 @@ class Document:
 
 
 @dataclass(frozen=True)
+class MaskFile:
+    """A file given as ``--mask-prompt``, and which of its labels.
+
+    Parameters
+    ----------
+    path : Path
+    label : int, optional
+        Without: the only one that it has.
+    """
+
+    path: Path
+    label: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> MaskFile:
+        """Split what was typed; a file that has a colon in its name stays whole.
+
+        Examples
+        --------
+        >>> MaskFile.parse("organs.seg.nrrd:2").label
+        2
+        """
+        name, _, label = text.rpartition(":")
+        if not name or not label.isdecimal() or Path(text).exists():
+            return cls(Path(text))
+        return cls(Path(name), int(label))
+
+    def load(self, volume: Volume) -> MaskPrompt:
+        """Read the object.
+
+        Raises
+        ------
+        PromptError
+            If the file is empty, has several labels and none was chosen, or not the one that was.
+        """
+        mask = load_mask(self.path, like=volume)
+        named = ", ".join(f"{value} {mask.labels[value].name}" if value in mask.labels else str(value)
+                          for value in mask.values)  # fmt: skip
+        if self.label is None and len(mask.values) > 1:
+            example = f"--mask-prompt {self.path}:{mask.values[0]}"
+            raise PromptError(f"{self.path} has several labels ({named}); choose one by its number: {example}")
+        if self.label is not None and self.label not in mask.values:
+            raise PromptError(f"{self.path} has no label {self.label}; it has {named or 'none'}")
+        return MaskPrompt(mask if self.label is None else mask.of_label(self.label))
+
+
+@dataclass(frozen=True)
 class Asked:
     """What the user asked about one object, as typed.
 
@@ -58,7 +105,7 @@ class Asked:
     space : Space
         RAS millimetres, or voxels as the file's header counts them.
     documents : sequence of Document
-    masks : sequence of Path
+    masks : sequence of MaskFile
     any_scan : bool
         Take a document of another scan by its world positions.
     """
@@ -68,7 +115,7 @@ class Asked:
     boxes: Sequence[str] = ()
     space: Space = Space.ras
     documents: Sequence[Document] = ()
-    masks: Sequence[Path] = ()
+    masks: Sequence[MaskFile] = ()
     any_scan: bool = False
 
 
@@ -83,13 +130,16 @@ def read_prompts(asked: Asked, volume: Volume) -> tuple[Prompt, ...]:
     grid = volume.geometry
     prompts: list[Prompt] = []
     for option, positive, texts in (("--point", True, asked.points), ("--negative", False, asked.negatives)):
-        prompts.extend(Point(_zyx(parse_numbers(text, option, 3), asked.space, grid), positive) for text in texts)
+        for text in texts:
+            prompts.append(Point(_zyx(parse_numbers(text, option, 3), asked.space, grid), positive))
+            _check_typed(prompts[-1], option, text, asked.space, grid)
     for text in asked.boxes:
         numbers = parse_numbers(text, "--box", 6)
         prompts.append(Box(_zyx(numbers[:3], asked.space, grid), _zyx(numbers[3:], asked.space, grid)))
+        _check_typed(prompts[-1], "--box", text, asked.space, grid)
     for document in asked.documents:
         prompts.extend(load_prompts(document.prompts, volume, any_scan=asked.any_scan))
-    prompts.extend(MaskPrompt(load_mask(path, like=volume)) for path in asked.masks)
+    prompts.extend(mask.load(volume) for mask in asked.masks)
     if not prompts:
         raise PromptError(
             "nothing was asked: give --point R,A,S, --box r0,a0,s0,r1,a1,s1, --prompts FILE or --mask-prompt FILE; "
@@ -157,6 +207,17 @@ def one_of(value: str, option: str, known: Sequence[str]) -> str:
     near = get_close_matches(value, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     raise InputError(f"{option} '{value}' is unknown{hint} Known: {', '.join(known)}")
+
+
+def _check_typed(prompt: Prompt, option: str, text: str, space: Space, grid: Geometry) -> None:
+    """Raise where a prompt lies outside the scan, in the numbers that were typed."""
+    try:
+        check_prompt(prompt, grid)
+    except PromptError as error:
+        if space is Space.ras:
+            raise
+        last = ",".join(str(count - 1) for count in reversed(grid.shape))
+        raise PromptError(f"{option} {text} (i,j,k; the scan is 0,0,0 to {last}): {error}") from error
 
 
 def _zyx(numbers: Sequence[float], space: Space, grid: Geometry) -> Triple:

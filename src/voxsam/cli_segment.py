@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from voxsam.cli_outputs import check_outputs
-from voxsam.cli_parse import Asked, Space, one_of, read_document, read_prompts
+from voxsam.cli_parse import Asked, MaskFile, Space, one_of, read_document, read_prompts
 from voxsam.cli_progress import note, progress
 from voxsam.cli_repeat import Settings, settings_of, warn_of_other_weights
 from voxsam.errors import InputError
@@ -110,8 +110,13 @@ def segment_command(
         typer.Option("--prompts", help="Prompts as JSON, or a run's report, settings included.", rich_help_panel=_WHAT),
     ] = None,
     mask_prompt: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Option("--mask-prompt", help="A drawn or earlier mask on the scan's grid.", rich_help_panel=_WHAT),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--mask-prompt",
+            metavar="FILE[:LABEL]",
+            help="A drawn or earlier mask on the scan's grid; of several labels, the one with that number.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     space: Annotated[
         Space,
@@ -180,18 +185,21 @@ def segment_command(
       voxsam segment dicom/ -o again.nii.gz --prompts tumour.json
     """
     started = time.perf_counter()
-    read = [*(prompts or ()), *(mask_prompt or ()), *filter(None, [weights])]
+    masks = [MaskFile.parse(text) for text in mask_prompt or ()]
+    read = [*(prompts or ()), *(mask.path for mask in masks), *filter(None, [weights])]
     check_outputs(output, report, overlay, scan=scan, inputs=read, into=into)
     documents = [read_document(path) for path in prompts or ()]
     typed = _settings(plane, window, enhance, model)
     settings = settings_of(typed, documents, lambda name: _is_typed(context, name), note)
     cache_dir = _cache_dir(cache, no_cache)
+    _check_device(device)
     volume = _load(scan, channel, series)
     asked = Asked(
-        point or (), negative or (), box or (), space=space, documents=documents, masks=mask_prompt or (),
+        point or (), negative or (), box or (), space=space, documents=documents, masks=masks,
         any_scan=any_scan,
     )  # fmt: skip
     given = read_prompts(asked, volume)
+    _check_planned(given, settings.plane, volume)
     target = _target_of(into, volume)
     workspace = _workspace(volume, settings, weights, device, cache_dir)
     warn_of_other_weights(documents, settings.model, workspace.store.model.weights_sha256, note)
@@ -273,6 +281,7 @@ def embed_command(
     from voxsam.segment import choose_plane
 
     settings = _settings(plane, window, enhance, model)
+    _check_device(device)
     volume = _load(scan, channel, series)
     workspace = _workspace(volume, settings, weights, device, _cache_dir(cache, no_cache=False))
     chosen = choose_plane(settings.plane, (), volume.geometry)
@@ -299,6 +308,22 @@ def _settings(plane: str, window: str, enhance: list[str] | None, model: str) ->
         cast("PlaneChoice", one_of(plane, "--plane", ("auto", *PLANES))), window,
         check_enhancements(filter(None, names)), card(model).name,
     )  # fmt: skip
+
+
+def _check_device(device: str) -> None:
+    """Find an unknown device before a scan is read; ``auto`` spares the look."""
+    from voxsam.models.registry import resolve_device
+
+    if device != "auto":
+        resolve_device(device)
+
+
+def _check_planned(prompts: tuple[Prompt, ...], plane: PlaneChoice, volume: Volume) -> None:
+    """Find prompts that say nothing on the plane before the model is loaded."""
+    from voxsam.seeds import plan_seeds
+    from voxsam.segment import choose_plane
+
+    plan_seeds(prompts, volume.geometry, choose_plane(plane, prompts, volume.geometry))
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
