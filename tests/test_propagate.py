@@ -174,6 +174,16 @@ def test_it_stops_where_the_model_doubts() -> None:
     assert "quality 0.20 is below 0.3" in reason_at(found, 2)
 
 
+def test_an_unsure_answer_to_one_click_says_so() -> None:
+    volume, click = stack_of_discs([8] * 4), Point((1, 32, 32))
+    unsure = carried(volume, [click], model=Counting(quality=0.16))
+    assert reason_at(unsure, 1) == "the model is unsure here: add a box or another click"
+    assert slices_of(unsure, "prompted") == [1]
+    assert unsure.mask[1].any()
+    for prompts, quality in (([click], 0.4), ([click, Point((1, 30, 30))], 0.16), ([Box((1, 20, 20), (1, 44, 44))], 0)):
+        assert reason_at(carried(volume, prompts, model=Counting(quality=quality)), 1) == ""
+
+
 def test_it_stops_where_the_object_looks_otherwise() -> None:
     volume = stack_of_discs([8] * 5, values=[120, 120, 120, 60, 60])
     found = carried(volume, [Point((0, 32, 32))], model=FloodFillModel(tolerance=0.2))

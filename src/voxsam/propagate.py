@@ -35,6 +35,8 @@ Looks: TypeAlias = tuple[Look, ...]
 #: Two walks of which the smaller mask shares less than this with the other do not know the way; the shape is drawn
 #: between the prompted slices instead.
 _LEAST_AGREEMENT = 0.5
+#: Below this quality an answer to one click alone is no more than a guess, and the slices after it would confirm it.
+_UNSURE = 0.25
 _DRAWN_BETWEEN = "the ways from either side do not meet: drawn from the shapes of the prompted slices"
 
 
@@ -167,7 +169,7 @@ class _Work:
         looks = self.walker.looks_of(seeds.values())
         found: dict[int, Found] = {}
         for index, step in seeds.items():
-            reason = "" if step.mask.any() else "nothing was found here"
+            reason = self._doubt_of(step) if step.mask.any() else "nothing was found here"
             report = SliceReport(index, "prompted", None, step.area_mm2, step.quality, reason)
             found[index] = (self._put_away(step), report)
         order = sorted(seeds)
@@ -195,6 +197,12 @@ class _Work:
             anchors |= earlier.mask
         kept = islands_touching(mask, anchors)
         return kept if kept.any() else mask
+
+    def _doubt_of(self, step: Step) -> str:
+        cut = self.plan.cuts[step.index]
+        alone = len(cut.points_zyx) == 1 and not cut.boxes and cut.given is None and step.index in self.plan.main
+        unsure = alone and step.quality is not None and step.quality < _UNSURE
+        return "the model is unsure here: add a box or another click" if unsure else ""
 
     def _put_away(self, step: Step, *, logits: bool = False) -> KeptStep:
         """Keep no more of a step than will be asked for: everything where clicks will correct it."""
