@@ -180,15 +180,16 @@ def fill_holes(mask: Mask, *, plane: Plane | None = None, up_to_mm3: float | Non
     def work(inside: BoolArray, _: tuple[int, int, int]) -> BoolArray:
         padding = [(0, 0) if plane is not None and axis == blind else (1, 1) for axis in range(3)]
         outside = ~np.pad(inside, padding)
-        components, _count = ndimage.label(outside, structure)
+        components, count = ndimage.label(outside, structure)
         border = np.ones(outside.shape, bool)
         core = tuple(slice(a, n - b) for (a, b), n in zip(padding, outside.shape, strict=True))
         border[core] = False
-        hole = outside & ~np.isin(components, np.unique(components[border]))
+        closed = np.ones(count + 1, bool)
+        closed[components[border]] = closed[0] = False
         if up_to_mm3 is not None:
-            volumes = np.bincount(components.ravel()) * mask.geometry.voxel_volume_mm3
-            hole &= volumes[components] <= up_to_mm3 * (1 + 1e-9)
-        filled: BoolArray = inside | hole[core]
+            voxels = sum(np.bincount(layer.ravel(), minlength=count + 1) for layer in components)  # a layer is small
+            closed &= voxels * mask.geometry.voxel_volume_mm3 <= up_to_mm3 * (1 + 1e-9)
+        filled: BoolArray = inside | closed[components[core]]
         return filled
 
     return _each_label(mask, work)

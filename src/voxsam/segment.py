@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from voxsam.embeddings import EmbeddingStore
-from voxsam.geometry import Geometry, Plane
+from voxsam.geometry import Geometry, Plane, PlaneAxes
 from voxsam.models.base import PromptableModel
 from voxsam.models.registry import load_model
 from voxsam.postprocess import fill_holes
@@ -324,21 +324,21 @@ def clean_up(found: Propagation, plane: Plane, geometry: Geometry, rules: CleanR
     """
     kept = found.mask
     if rules.drop_islands and found.prompted:
-        prompted = np.zeros_like(kept)
-        for index in found.prompted:
-            slice_of(prompted, geometry.axes_of(plane), index)[...] = True
-        kept = _islands_on(kept, prompted)
+        kept = _islands_on(kept, geometry.axes_of(plane), found.prompted)
     if rules.holes_mm3 > 0:
         kept = np.asarray(fill_holes(Mask(kept, geometry), up_to_mm3=rules.holes_mm3).array)
     return kept
 
 
-def _islands_on(mask: BoolArray, places: BoolArray) -> BoolArray:
+def _islands_on(mask: BoolArray, axes: PlaneAxes, indices: Iterable[int]) -> BoolArray:
     held = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     crop = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in held)
     islands, count = ndimage.label(mask[crop], structure=np.ones((3, 3, 3)))
     wanted = np.zeros(count + 1, bool)
-    wanted[islands[places[crop]]] = True
+    first, last = int(held[axes.normal][0]), int(held[axes.normal][-1])
+    for index in indices:
+        if first <= index <= last:
+            wanted[slice_of(islands, axes, index - first)] = True
     wanted[0] = False
     kept = np.zeros_like(mask)
     kept[crop] = wanted[islands]
