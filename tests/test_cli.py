@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import platform
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -19,8 +22,10 @@ from phantoms import Phantom, awkward_geometry, dice, sphere
 from voxsam.cli import main
 from voxsam.errors import Cancelled, ModelError
 from voxsam.io import load_mask, load_volume, save_mask
+from voxsam.models.base import SliceLogits
 from voxsam.prompts import Point, dump_prompts
 from voxsam.volume import Mask
+from voxsam.windowing import PRESETS, Window, choose_window
 
 
 @pytest.fixture
@@ -72,7 +77,9 @@ def test_a_click_becomes_a_mask_on_the_scans_own_grid(
     assert kept.get_data_dtype() == np.uint8
     assert dice(np.asarray(kept.dataobj).T > 0, ball.truth.array) > 0.9
     said = capsys.readouterr()
-    assert f"ball: {load_mask(output).volume_ml():.1f} mL in " in said.out
+    volume_ml = said.out.removeprefix("ball: ").split(" mL in ")[0]
+    assert len(volume_ml.replace(".", "")) == 3
+    assert float(volume_ml) == pytest.approx(load_mask(output).volume_ml(), rel=0.005)
     assert str(output) in said.out
     assert not said.err
 
@@ -177,6 +184,63 @@ def test_an_overlay_is_a_picture(flood: FloodFillModel, scan: Path, inside: str,
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_overlay_shows_the_window_and_the_name_of_the_run(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Mask, Window]] = []
+
+    def save_overlay(_: object, mask: Mask, __: object, *, window: Window, **___: object) -> None:
+        drawn.append((mask, window))
+
+    monkeypatch.setattr("voxsam.overlay.save_overlay", save_overlay)
+    picture = ("--overlay", tmp_path / "o.png", "--label", 2)
+    named = (*picture, "--label-name", "ball")
+    both = tmp_path / "both.nii.gz"
+    assert segment(scan, both, "--point", inside, *named, "--window", "900,150") == 0
+    assert segment(scan, both, "--point", inside, *named, "--window", "multi") == 0
+    assert segment(scan, both, "--into", both, "--point", inside, *picture, "--enhance", "local") == 0
+    assert [mask.labels[2].name for mask, _ in drawn[:2]] == ["ball", "ball"]
+    assert {mask.values for mask, _ in drawn} == {(2,)}
+    assert drawn[0][1] == Window(900, 150)
+    assert drawn[1][1].name in PRESETS
+    assert drawn[2][1] != choose_window(load_volume(scan))[0]
+
+
+def test_an_empty_mask_is_said_to_be_empty(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    decode = FloodFillModel.decode
+
+    def nothing(*given: Any, **more: Any) -> SliceLogits:
+        answer = decode(*given, **more)
+        return replace(answer, logits=np.full_like(answer.logits, -8), low_res_logits=answer.low_res_logits * 0 - 8)
+
+    monkeypatch.setattr(FloodFillModel, "decode", nothing)
+    assert segment(scan, tmp_path / "m.nii.gz", "--point", inside) == 0
+    said = capsys.readouterr()
+    assert "object: 0 mL" in said.out
+    assert said.err.count("\n") == 1
+    assert "nothing was found at the prompts; add a box or another click" in said.err
+
+
+def test_an_unsure_model_is_said_to_be_unsure(
+    flood: FloodFillModel, ball: Phantom, scan: Path, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    decode = FloodFillModel.decode
+
+    def unsure(*given: Any, **more: Any) -> SliceLogits:
+        answer = decode(*given, **more)
+        return replace(answer, scores=answer.scores * np.float32(0.2))
+
+    monkeypatch.setattr(FloodFillModel, "decode", unsure)
+    assert segment(scan, tmp_path / "m.nii.gz", "--point", inside) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"the model is unsure (its own estimate is 0.19 of 1 on axial slice {ball.inside_zyx[0]})" in said
+
+
 def test_objects_gather_in_one_file(flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path) -> None:
     both = tmp_path / "both.seg.nrrd"
     assert segment(scan, both, "--point", inside, "--label", 2, "--label-name", "ball") == 0
@@ -211,12 +275,23 @@ def test_info_says_where_a_prompt_may_lie(ball: Phantom, scan: Path, capsys: pyt
     assert grid.contains(grid.to_voxel([[float(mm) for mm in point.split(",")]])).all()
 
 
+def test_the_command_to_try_can_be_copied(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "a folder [of mine] with a name that is longer than any terminal is wide, or almost any"
+    folder.mkdir()
+    copy = folder / "it's a scan.nii.gz"
+    copy.write_bytes(scan.read_bytes())
+    assert main(["info", str(copy)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("try"))
+    assert shlex.split(line)[1:4] == ["voxsam", "segment", str(copy)]
+
+
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     assert "sam-vit-b" in capsys.readouterr().out
     assert main(["models", "--verbose"]) == 0
     said = capsys.readouterr().out
     assert "Apache-2.0" in said
+    assert "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth\n" in said  # whole, on a line
 
 
 def test_samples_are_listed_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,9 +348,9 @@ def test_a_cancel_is_quiet_and_leaves_nothing(
 
 def test_an_internal_fault_is_one_line_and_exit_1(tmp_path: Path) -> None:
     script = (
-        "import sys, voxsam.cli, voxsam.cli_segment\n"
+        "import sys, voxsam.cli, voxsam.cli_info\n"
         "def broken(*_, **__): raise ZeroDivisionError('two\\nlines')\n"
-        "voxsam.cli_segment.load_volume = broken\n"
+        "voxsam.cli_info.load_volume = broken\n"
         "sys.exit(voxsam.cli.main(sys.argv[1:]))\n"
     )
     plain = subprocess.run([sys.executable, "-c", script, "info", "x"], capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from typing import Annotated, Any, NoReturn, Optional, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from voxsam.cli_evaluate import evaluate_command
+from voxsam.cli_info import info_command
 from voxsam.cli_progress import note, progress
-from voxsam.cli_segment import embed_command, info_command, segment_command
+from voxsam.cli_segment import embed_command, segment_command
 from voxsam.errors import Cancelled, VoxsamError
 
 __all__ = ["app", "main"]
@@ -158,11 +161,13 @@ def models_command(
         size = "ship with voxsam" if card.weights is None else f"{card.weights.size_mb:.0f} MB"
         here = "" if card.weights is None else ", here" if find(card, verified=False) else ", downloaded on first use"
         table.add_row(card.name, card.title, card.speed_class, f"{size}{here}")
-        if verbose:
-            source = card.weights.url if card.weights else "voxsam"
-            table.add_row("", f"{card.parameters_m:.1f} M parameters, {card.licence}, {source}", "", "")
-            table.add_row("", card.citation, "", "")
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for card in CARDS.values() if verbose else ():
+        facts = f"{card.parameters_m:.1f} M parameters, {card.licence}"
+        console.print(f"\n[bold]{card.name}[/bold]: {facts}", soft_wrap=True)
+        for line in filter(None, (card.weights.url if card.weights else "", card.citation)):
+            console.print(f"  {escape(line)}", soft_wrap=True)  # addresses stay whole, to be copied
 
 
 @app.command("sample")
@@ -191,11 +196,12 @@ def sample_command(
     with progress(f"Downloading {chosen.file}", of_bytes=True) as on_progress:
         paths = get_sample(name, output, on_progress=None if chosen.bundled else on_progress)
     for path in paths:
-        console.print(str(path), soft_wrap=True, highlight=False)
+        console.print(escape(str(path)), soft_wrap=True, highlight=False)
     if chosen.labels:
         named = ", ".join(f"{value} {label}" for value, label in chosen.labels.items())
         console.print(f"labels of the truth: {named}", soft_wrap=True, highlight=False)
-    console.print(f"next: voxsam info {paths[0]}", soft_wrap=True, highlight=False)
+    call = shlex.join(["voxsam", "info", str(paths[0])])
+    console.print(f"next: {escape(call)}", soft_wrap=True, highlight=False)
 
 
 def run() -> NoReturn:

@@ -1,16 +1,17 @@
-"""``voxsam segment``, ``info`` and ``embed``: the commands that open a scan."""
+"""``voxsam segment`` and ``embed``: the commands that look at a scan with a model."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from voxsam.cli_outputs import check_outputs
 from voxsam.cli_parse import Asked, MaskFile, Space, one_of, read_document, read_prompts
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from voxsam.prompts import Prompt
     from voxsam.segment import PlaneChoice, Segmentation, Workspace
 
-__all__ = ["embed_command", "info_command", "segment_command"]
+__all__ = ["ChannelOption", "ScanArgument", "SeriesOption", "embed_command", "segment_command"]
 
 _UNNAMED = "object"
+#: Below this estimate of its own overlap on a prompted slice, a model is called unsure.
+_SURE = 0.4
 _WHAT, _HOW, _OUT = "What to segment", "How", "What to write"
 
 ScanArgument = Annotated[
@@ -216,46 +219,15 @@ def segment_command(
         }  # fmt: skip
         _write_json({**result.report.to_json(), "command": command}, report)
     if overlay is not None:
-        _write_overlay(volume, result, given, overlay)
+        _write_overlay(volume, result, given, overlay, label, mask.labels[label])
     seconds = time.perf_counter() - started
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{label_name or _UNNAMED}: {result.mask.volume_ml():.1f} mL in {seconds:.1f} s")
+    console.print(f"{escape(mask.labels[label].name)}: {_volume(result.report.volume_ml)} in {seconds:.1f} s")
     for path in filter(None, (output, report, overlay)):
-        console.print(f"  {path}")
-
-
-def info_command(scan: ScanArgument, channel: ChannelOption = None, series: SeriesOption = None) -> None:
-    """Say what a scan is: grid, orientation, range, window, and where a prompt may lie.
-
-    [bold]Example[/bold]
-
-      voxsam info ct.nii.gz
-    """
-    from voxsam.windowing import choose_window
-
-    volume = _load(scan, channel, series)
-    grid = volume.geometry
-    (chosen,) = choose_window(volume)
-    middle = grid.to_world([[(n - 1) / 2 for n in grid.shape]])[0].tolist()
-    low, high = grid.bounds_ras
-    rows = (
-        ("scan", volume.name or str(scan)),
-        ("modality", volume.modality or "not stated"),
-        ("voxels", " x ".join(str(n) for n in reversed(grid.shape)) + f" (i, j, k), {volume.array.dtype}"),
-        ("spacing", " x ".join(f"{mm:.4g}" for mm in reversed(grid.spacing_mm)) + " mm"),
-        ("orientation", f"{grid.orientation[::-1]}{_tilt(volume)}; taken {grid.native_plane}"),
-        ("values", _range(volume)),
-        ("window", f"width {chosen.width:.6g}, level {chosen.level:.6g} ({chosen.name or 'automatic'})"),
-        ("RAS bounds", f"{_triple(low)} to {_triple(high)} mm"),
-        ("fingerprint", volume.fingerprint),
-        ("try", f"voxsam segment {scan} -o mask.nii.gz --point {_triple(middle).replace(' ', '')}"),
-    )
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+        console.print(f"  {escape(str(path))}")
+    remark = _remark(result)
+    if remark:
+        note(remark)
 
 
 def embed_command(
@@ -374,27 +346,43 @@ def _write_json(document: dict[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_overlay(volume: Volume, result: Segmentation, prompts: tuple[Prompt, ...], path: Path) -> None:
+def _write_overlay(
+    volume: Volume, result: Segmentation, prompts: tuple[Prompt, ...], path: Path, value: int, label: Label
+) -> None:
+    """Draw the object as it was looked at, under its own name."""
     from voxsam.overlay import save_overlay
+    from voxsam.windowing import Window
 
-    save_overlay(volume, result.mask, path, prompts=prompts, plane=result.report.settings["plane"])
-
-
-def _tilt(volume: Volume) -> str:
-    """Say by how much the grid is turned against the patient's axes, where it is."""
-    grid = volume.geometry
-    along = [abs(grid.directions[world, axis]) for axis, world in enumerate(grid.world_axes)]
-    degrees = float(np.degrees(np.arccos(min(1.0, min(along)))))
-    return f", tilted by {degrees:.1f}°" if degrees > 0.05 else ""
+    windows = [Window(**window) for window in result.report.settings["windows"]]
+    mask = _labelled(result.mask, value, label.name, None)
+    if label != Label(label.name):  # a colour of its own
+        mask = replace(mask, labels={value: label})
+    shown = windows[len(windows) // 2]
+    save_overlay(volume, mask, path, prompts=prompts, plane=result.report.settings["plane"], window=shown)
 
 
-def _range(volume: Volume) -> str:
-    array = volume.array
-    finite = array if array.dtype.kind != "f" else array[np.isfinite(array)]
-    unit = " HU" if volume.modality == "CT" else ""
-    missing = f", {array.size - finite.size} voxels not finite" if finite.size < array.size else ""
-    return f"{finite.min():g} to {finite.max():g}{unit}{missing}"
+def _volume(volume_ml: float) -> str:
+    """Write three digits that count, however small the object.
+
+    Examples
+    --------
+    >>> _volume(1234.4), _volume(5.0), _volume(0.000012345), _volume(0)
+    ('1234 mL', '5.00 mL', '0.0000123 mL', '0 mL')
+    """
+    if volume_ml >= 100 or volume_ml == 0:
+        return f"{volume_ml:.0f} mL"
+    return f"{np.format_float_positional(volume_ml, precision=3, fractional=False, unique=False)} mL"
 
 
-def _triple(values: tuple[float, float, float]) -> str:
-    return ", ".join(f"{round(value, 1) + 0.0:.1f}" for value in values)  # + 0.0: no minus zero
+def _remark(result: Segmentation) -> str:
+    """Say where a mask is empty or the model unsure; nothing otherwise."""
+    if not result.report.volume_ml:
+        return "nothing was found at the prompts; add a box or another click"
+    prompted = [(s.quality, s.index) for s in result.report.of_source("prompted") if s.quality is not None]
+    quality, index = min(prompted, default=(1.0, 0))
+    if quality >= _SURE:
+        return ""
+    return (
+        f"the model is unsure (its own estimate is {quality:.2f} of 1 on {result.report.settings['plane']} slice "
+        f"{index}): add a box or a corrective click, and look at the overlay"
+    )
