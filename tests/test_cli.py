@@ -155,6 +155,20 @@ def test_the_report_repeats_a_run_with_settings_of_its_own(
     assert json.loads(again.read_text())["settings"]["plane"] == "axial"
 
 
+def test_a_typed_window_wins_over_one_that_the_report_fitted(
+    flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path
+) -> None:
+    report, again = tmp_path / "run.json", tmp_path / "again.json"
+    fitted = ("--enhance", "local,clahe", "--report", report)
+    assert segment(scan, tmp_path / "a.nii.gz", "--point", inside, *fitted) == 0
+    assert segment(scan, tmp_path / "b.nii.gz", "--prompts", report) == 0
+    np.testing.assert_array_equal(load_mask(tmp_path / "a.nii.gz").array, load_mask(tmp_path / "b.nii.gz").array)
+    typed = ("--window", "900,150", "--report", again)
+    assert segment(scan, tmp_path / "c.nii.gz", "--prompts", report, *typed) == 0
+    used = json.loads(again.read_text())["settings"]
+    assert (used["windows"][0]["width"], used["enhance"]) == (900, ["clahe"])
+
+
 def test_a_report_of_other_weights_says_so(
     flood: FloodFillModel, scan: Path, inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

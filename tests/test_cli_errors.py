@@ -268,6 +268,12 @@ def report_is_a_slice_of_the_dicom_folder(folder: Path) -> list[str]:
     return [str(folder / "study"), "--report", str(folder / "study" / "IM0001"), *PLACE]
 
 
+def report_is_a_slice_beside_the_one_given(folder: Path) -> list[str]:
+    for name in ("IM0001", "IM0002"):
+        (folder / name).write_bytes(bytes(128) + b"DICM" + bytes(100))
+    return [str(folder / "IM0001"), "--report", str(folder / "IM0002"), *PLACE]
+
+
 CASES: list[tuple[Case, tuple[str, ...]]] = [
     (missing, ("nothing.nii.gz",)),
     (no_image, ("letter.nii.gz",)),
@@ -312,6 +318,7 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (output_is_the_mask_prompt, ("--output", "drawn.nii.gz")),
     (report_is_the_mask_to_add_to, ("--report", "--into")),
     (report_is_a_slice_of_the_dicom_folder, ("--report", "IM0001")),
+    (report_is_a_slice_beside_the_one_given, ("--report", "IM0002")),
     (into_another_grid, ("grid",)),
     (empty_mask_prompt, ("empty",)),
     (cache_and_none, ("--cache", "--no-cache")),

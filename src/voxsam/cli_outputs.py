@@ -73,8 +73,19 @@ def _check_kept(option: str, path: Path, scan: Path, inputs: Sequence[Path], int
         if option == "--output":
             return
         raise InputError(f"{option} {path} would write over the mask given as --into; give another name")
-    if scan.is_dir() and path.is_file() and Path(os.path.realpath(scan)) in Path(os.path.realpath(path)).parents:
-        raise InputError(f"{option} {path} would write over a file in the scan's folder; give a name elsewhere")
+    if path.is_file() and (_lies_in(path, scan) if scan.is_dir() else _is_dicom(path)):
+        raise InputError(f"{option} {path} would write over a file of the scan's folder; give a name elsewhere")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
+def _is_dicom(path: Path) -> bool:
+    """Say whether a file starts like DICOM: no output of ours does, and one file may stand for its series."""
+    from voxsam.io.series import is_dicom
+
+    return is_dicom(path)
 
 
 def _check_apart(outputs: Mapping[str, Path]) -> None:
