@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, then segment the liver of a sample scan from four boxes and four clicks; everything is written to ./out.
+# Set up, then segment the liver of a sample scan from a box on two slices and a click on what it is not; everything is written to ./out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
@@ -7,8 +7,7 @@ bin=$(cd "${VENV:-.venv}/bin" && pwd)
 out=${OUT:-out}
 mkdir -p "$out"
 
-prompts=(--space ijk --box 46,110,15,72,156,15 --box 40,80,20,98,172,20 --box 36,64,30,170,182,30 --box 40,86,40,112,168,40
-  --point 60,120,20 --point 84,128,30 --negative 77,162,20 --negative 126,162,30)
+prompts=(--space ijk --box 36,64,30,170,182,30 --box 40,80,20,98,172,20 --negative 126,162,30)
 echo "voxsam segment sample_data/ct_abdomen.nii.gz -o $out/liver.nii.gz ${prompts[*]}"
 "$bin/voxsam" segment sample_data/ct_abdomen.nii.gz -o "$out/liver.nii.gz" "${prompts[@]}" \
   --label-name liver --report "$out/liver.json" --overlay "$out/liver.png" --no-cache
