@@ -18,7 +18,11 @@ def test_the_drawing_of_the_tree_names_every_error(name: str) -> None:
 
 
 def test_no_error_is_unlisted() -> None:
-    found = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    found = {
+        name
+        for name, value in vars(errors).items()
+        if getattr(value, "__module__", "") == errors.__name__ and isinstance(value, type)
+    }
     assert found == set(errors.__all__)
 
 
@@ -29,3 +33,9 @@ def test_wrong_input_is_also_a_value_error(kind: type[errors.VoxsamError]) -> No
 
 def test_a_file_that_does_not_fit_is_no_value_error() -> None:
     assert not issubclass(errors.FormatError, ValueError)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_that_are_known() -> None:
+    message = errors.unknown_name("window", "Soft_tisue", ["bone", "soft-tissue"])
+    assert message == "no window 'Soft_tisue'; did you mean 'soft-tissue'? Known: bone, soft-tissue"
+    assert errors.unknown_name("window", "xyz", ["bone"]) == "no window 'xyz'. Known: bone"

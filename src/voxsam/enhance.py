@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from voxsam.errors import VoxsamError, WindowError
+from voxsam.errors import VoxsamError, WindowError, unknown_name
 from voxsam.volume import Volume
 
 __all__ = ["ENHANCEMENTS", "check_enhancements", "clahe", "correct_bias", "denoise", "enhance_volume"]
@@ -59,9 +58,7 @@ def check_enhancements(names: Iterable[str]) -> tuple[str, ...]:
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
         if name not in ENHANCEMENTS:
-            close = get_close_matches(str(name).lower(), ENHANCEMENTS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise WindowError(f"no enhancement {name!r}{hint} Known: {', '.join(ENHANCEMENTS)}")
+            raise WindowError(unknown_name("enhancement", str(name), ENHANCEMENTS))
     return tuple(name for name in ("n4", "denoise", "clahe", "local") if name in asked)
 
 

@@ -19,6 +19,9 @@ A message says what was expected, what came, and the way out. The command line p
 exits with 2; anything outside this tree is a fault of voxsam and exits with 1.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 __all__ = [
     "Cancelled",
     "FormatError",
@@ -33,6 +36,20 @@ __all__ = [
     "WeightsError",
     "WindowError",
 ]
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Word the message for a name that a table does not hold.
+
+    Examples
+    --------
+    >>> unknown_name("model", "sam-vitb", ["compact", "sam-vit-b"])
+    "no model 'sam-vitb'; did you mean 'sam-vit-b'? Known: compact, sam-vit-b"
+    """
+    known = list(known)
+    near = get_close_matches(name.lower().replace("_", "-"), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
 
 
 class VoxsamError(Exception):

@@ -6,13 +6,12 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from voxsam.download import download
-from voxsam.errors import FormatError, InputError
+from voxsam.errors import FormatError, InputError, unknown_name
 from voxsam.io.atomic import atomic_write
 
 __all__ = ["Sample", "get_sample", "sample", "samples"]
@@ -155,9 +154,7 @@ def sample(name: str) -> Sample:
     known = samples()
     if name in known:
         return known[name]
-    near = get_close_matches(name.replace("_", "-"), known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    raise InputError(f"no sample '{name}'{hint} Known: {', '.join(known)}")
+    raise InputError(unknown_name("sample", name, known))
 
 
 def get_sample(

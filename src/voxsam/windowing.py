@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from voxsam.errors import WindowError
+from voxsam.errors import WindowError, unknown_name
 from voxsam.geometry import Geometry
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 from voxsam.volume import Volume
@@ -213,7 +212,7 @@ def choose_window(volume: Volume, spec: str | Window | Sequence[Window] = "auto"
     if name == "local":
         raise WindowError("'local' is an enhancement: it needs prompts to fit the window to; see `window_around`")
     if name != "multi" and name not in PRESETS:
-        raise WindowError(_unknown(spec, name))
+        raise WindowError(unknown_name("window", spec, ("auto", "multi", "WIDTH,LEVEL", *PRESETS)))
     if volume.modality not in ("", "CT"):
         raise WindowError(
             f"window {spec!r} is in Hounsfield units, and this scan is {volume.modality}; "
@@ -411,10 +410,3 @@ def _parsed(spec: str) -> Window:
     except ValueError:
         raise WindowError(f"a window in numbers is WIDTH,LEVEL, such as 400,40; got {spec!r}") from None
     return Window(width, level, spec.replace(" ", ""))
-
-
-def _unknown(spec: str, name: str) -> str:
-    known = ["auto", "multi", *PRESETS]
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"no window {spec!r}{hint} Known: auto, multi, WIDTH,LEVEL, {', '.join(PRESETS)}"

@@ -200,5 +200,5 @@ def test_unknown_names_are_met_with_the_nearest() -> None:
         protocol_named("slice-click")
     with pytest.raises(InputError, match="did you mean 'compact'"):
         method_named("compcat")
-    weights = method_named("compact@/tmp/step-9.safetensors").weights
-    assert weights == Path("/tmp/step-9.safetensors")  # noqa: S108 - a name, never opened
+    weights = method_named("compact@weights/step-9.safetensors").weights
+    assert weights == Path("weights/step-9.safetensors")

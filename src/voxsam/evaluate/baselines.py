@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
-from voxsam.errors import InputError
+from voxsam.errors import InputError, unknown_name
 from voxsam.evaluate.asked import Asked, Region
 from voxsam.evaluate.extras import require
 from voxsam.evaluate.seeded import fast_grow_cut, graph_cut
@@ -248,6 +247,4 @@ def baseline(name: str) -> Baseline:
     """
     if name in BASELINES:
         return BASELINES[name]
-    near = difflib.get_close_matches(name, BASELINES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InputError(f"no baseline {name!r}{hint} Known: {', '.join(BASELINES)}")
+    raise InputError(unknown_name("baseline", name, BASELINES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from voxsam.errors import InputError
+from voxsam.errors import InputError, unknown_name
 from voxsam.evaluate.cases import Case
 from voxsam.evaluate.clicks import (
     SimulatedBox,
@@ -366,6 +365,4 @@ def protocol_named(name: str) -> Protocol:
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InputError(f"no protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}")
+    raise InputError(unknown_name("protocol", name, PROTOCOLS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxsam.errors import InputError, SessionError
+from voxsam.errors import InputError, SessionError, unknown_name
 from voxsam.evaluate.asked import Asked
 from voxsam.evaluate.baselines import BASELINES, Baseline
 from voxsam.evaluate.clicks import SimulatedBox
@@ -240,9 +239,7 @@ def method_named(method: str | Method) -> Method:
     if method in BASELINES:
         found = BASELINES[method]
         return Method(found.name, found.title, found.dimensions, found.prompts, found.true_slices)
-    near = difflib.get_close_matches(method, (*CARDS, *BASELINES), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InputError(f"no method {method!r}{hint} Known: {', '.join((*CARDS, *BASELINES))}")
+    raise InputError(unknown_name("method", method, (*CARDS, *BASELINES)))
 
 
 def open_method(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from voxsam.errors import ModelError
+from voxsam.errors import ModelError, unknown_name
 from voxsam.models.base import ModelCard, Preprocessing, PromptableModel, WeightsFile
 from voxsam.models.weights import ensure
 
@@ -112,9 +111,7 @@ def card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
-    near = difflib.get_close_matches(name.lower(), CARDS, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    raise ModelError(f"no model '{name}'{hint} Known: {', '.join(sorted(CARDS))}")
+    raise ModelError(unknown_name("model", name, sorted(CARDS)))
 
 
 def load_model(

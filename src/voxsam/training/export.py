@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ def export_run(folder: Path, output: Path) -> None:
         "licence": "Apache-2.0",
         "steps": str(trainer.step),
         "images": str(trainer.images_seen),
-        "config": config.to_json(),
+        "config": replace(config, data=None).to_json(),  # a folder of one machine means nothing elsewhere
     }
     save_file(shipped_state(trainer.average.network), partial, metadata)
     partial.chmod(0o644)  # safetensors writes for its owner alone, a wheel is for everyone
