@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import voxsam
 from voxsam.evaluate.clicks import challenge_click, first_click
@@ -80,8 +81,8 @@ def main(pictures: Path) -> None:
             dices = " | ".join(f"{score:.2f}" for score in (scores[0], scores[2], scores[-1], scores[1]))
             print(f"| {title} | {dices} | {np.median(seconds):.1f} |", flush=True)
             if shown:
-                name = f"real-{case.lower().replace('_', '-')}-{label}.png"
-                (pictures / name).write_bytes(picture_of(out).read_bytes())
+                name = f"real-{case.lower().replace('_', '-')}.jpg"
+                Image.open(picture_of(out)).convert("RGB").save(pictures / name, quality=85)
 
 
 def first_ways(volume: voxsam.Volume, truth: np.ndarray) -> list[list[str]]:
