@@ -6,12 +6,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from voxsam.errors import FormatError, InputError, PromptError
+from voxsam.errors import FormatError, InputError, PromptError, known_names
 from voxsam.geometry import Geometry
 from voxsam.io import load_mask
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, check_prompt, load_prompts
@@ -204,9 +203,7 @@ def one_of(value: str, option: str, known: Sequence[str]) -> str:
     """
     if value in known:
         return value
-    near = get_close_matches(value, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    raise InputError(f"{option} '{value}' is unknown{hint} Known: {', '.join(known)}")
+    raise InputError(f"{option} '{value}' is unknown{known_names(value, known)}")
 
 
 def _check_typed(prompt: Prompt, option: str, text: str, space: Space, grid: Geometry) -> None:

@@ -46,10 +46,21 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     >>> unknown_name("model", "sam-vitb", ["compact", "sam-vit-b"])
     "no model 'sam-vitb'; did you mean 'sam-vit-b'? Known: compact, sam-vit-b"
     """
+    return f"no {kind} {name!r}{known_names(name, known)}"
+
+
+def known_names(name: str, known: Iterable[str]) -> str:
+    """Word the rest of such a message: the nearest name, and all that are known.
+
+    Examples
+    --------
+    >>> known_names("axal", ["auto", "axial"])
+    "; did you mean 'axial'? Known: auto, axial"
+    """
     known = list(known)
     near = get_close_matches(name.lower().replace("_", "-"), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
+    return f"{hint} Known: {', '.join(known)}"
 
 
 class VoxsamError(Exception):
