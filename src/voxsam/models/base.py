@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -11,7 +11,17 @@ import numpy.typing as npt
 
 from voxsam.errors import PromptError
 
-__all__ = ["Embedding", "ModelCard", "Preprocessing", "PromptableModel", "SliceLogits", "SlicePrompts", "WeightsFile"]
+__all__ = [
+    "Embedding",
+    "Memory",
+    "ModelCard",
+    "Preprocessing",
+    "PromptableModel",
+    "SliceLogits",
+    "SlicePrompts",
+    "TrackingModel",
+    "WeightsFile",
+]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -173,11 +183,14 @@ class SliceLogits:
         Predicted IoU of each mask.
     low_res_logits : (M, h, w) float32 array
         As the decoder gave them; feed one back as `SlicePrompts.low_res_logits`.
+    pointer : Any
+        What a tracking model wants to be shown again in `TrackingModel.remember`; opaque, None for other models.
     """
 
     logits: FloatArray
     scores: FloatArray
     low_res_logits: FloatArray
+    pointer: Any = None
 
     @property
     def best(self) -> int:
@@ -222,5 +235,74 @@ class PromptableModel(Protocol):
         prompts : SlicePrompts
         multimask : bool
             True: the three masks with their scores, as the decoder orders them. False: the model's one best answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """A view whose answer is known, as a tracking model remembers it; opaque to everyone but that model.
+
+    Parameters
+    ----------
+    features : mapping of str to array
+    prompted : bool
+        A user said so; otherwise the model found it on its way.
+    """
+
+    features: Mapping[str, Any]
+    prompted: bool
+
+
+@runtime_checkable
+class TrackingModel(PromptableModel, Protocol):
+    """A model that finds on one view what it was shown on others of the same region, near by.
+
+    It keeps no state either: what it remembers is handed out, and handed in again.
+    """
+
+    @property
+    def memory_slots(self) -> int:
+        """How many memories `track` makes use of; of more, the caller leaves out the farthest unprompted ones."""
+        ...
+
+    def remember(
+        self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None
+    ) -> Memory:
+        """Make a memory of a view and its answer.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of this model.
+        mask_logits : (H, W) float array
+            The answer on the view's own pixels; positive inside. It may have been corrected, or drawn.
+        prompted : bool
+        pointer : Any
+            `SliceLogits.pointer` of the answer, where the model gave it.
+        """
+        ...
+
+    def track(
+        self,
+        embedding: Embedding,
+        memories: Sequence[tuple[int, Memory]],
+        prompts: SlicePrompts | None = None,
+    ) -> SliceLogits:
+        """Find on a view what the memories show.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of the view that is asked about.
+        memories : sequence of (int, Memory)
+            With the number of slices from this view to the remembered one: negative before it, positive after it.
+        prompts : SlicePrompts, optional
+            What else is known about this view.
+
+        Returns
+        -------
+        SliceLogits
+            One mask; empty where the object is not in this view.
         """
         ...

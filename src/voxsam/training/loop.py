@@ -70,7 +70,7 @@ class Schedule:
         """Warm up, hold, then a cosine to a hundredth."""
         config = self.config
         warm = min(1.0, (step + 1) / config.warmup_steps)
-        fall = max(0.0, (progress - config.hold) / (1 - config.hold))
+        fall = max(0.0, (progress - config.hold) / max(1 - config.hold, 1e-9))
         return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 

@@ -98,10 +98,12 @@ def jitter_box(target: BoolArray, rng: np.random.Generator) -> FloatArray:
     style = rng.random()
     if style < 0.35:
         move = rng.uniform(-0.02, 0.02, 4) * sides
-    elif style < 0.65:
+    elif style < 0.6:
         move = rng.uniform(-0.06, 0.06, 4) * sides + rng.uniform(-1, 1, 4)
-    elif style < 0.92:  # outward
+    elif style < 0.8:  # outward
         move = rng.uniform(0, 0.22, 4) * sides * np.array([-1, -1, 1, 1]) + rng.uniform(-1, 1, 4)
+    elif style < 0.93:  # as a box around the whole organ lies on a slice near the organ's end
+        move = rng.uniform(0, rng.uniform(0.3, 1.2), 4) * sides * np.array([-1, -1, 1, 1])
     else:
         move = rng.uniform(0, 0.08, 4) * sides * np.array([1, 1, -1, -1])
     return np.clip(tight + move, 0, np.tile(target.shape[::-1], 2) - np.float32(1)).astype(np.float32)
