@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import shlex
 import subprocess
 import sys
@@ -381,14 +380,6 @@ def test_an_internal_fault_is_one_line_and_exit_1(tmp_path: Path) -> None:
 def test_debug_shows_where_an_error_arose(tmp_path: Path) -> None:
     with pytest.raises(voxsam.cli.VoxsamError, match="nothing_here"):
         main(["info", str(tmp_path / "nothing_here.nii"), "--debug"])
-
-
-def test_memory_is_kept_where_glibc_is() -> None:
-    script = "import voxsam.cli; print(voxsam.cli.keep_memory())"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert said.strip() in {"True", "False"}
-    if platform.libc_ver()[0] == "glibc":
-        assert said.strip() == "True"
 
 
 def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

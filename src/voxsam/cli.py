@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import shlex
 import sys
 import warnings
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from voxsam.allocator import keep_memory
 from voxsam.cli_evaluate import evaluate_command
 from voxsam.cli_info import info_command
 from voxsam.cli_progress import note, progress
@@ -29,9 +29,6 @@ __all__ = ["app", "main"]
 _USAGE_ERROR = cast(
     "type[Exception]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 )
-
-#: glibc's names for what `keep_memory` sets (malloc.h).
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,24 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(str(error))
     return code if isinstance(code, int) else 0
-
-
-def keep_memory() -> bool:
-    """Ask glibc to keep freed memory for the next large array, instead of handing it back to the system.
-
-    Image encoders run half as fast again. It concerns the whole process, so only a program's entry does it.
-
-    Returns
-    -------
-    bool
-        False where the system has another allocator.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl
-        return False
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _complain(message: str) -> int:

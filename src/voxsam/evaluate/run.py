@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from voxsam.allocator import keep_memory
 from voxsam.errors import Cancelled, InputError
 from voxsam.evaluate.cases import Case
 from voxsam.evaluate.groups import equivalent_diameter_mm, group_of, modality_of, size_class
@@ -248,6 +249,7 @@ _stop: Any = None  # in a worker: set by the parent to end a case early
 def _begin(stop: Any) -> None:
     global _stop  # a spawned worker has no other place for what its parent gave it
     _stop = stop
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and sets the event
 
 

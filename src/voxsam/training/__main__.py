@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
+from voxsam.allocator import keep_memory
 from voxsam.errors import VoxsamError
 from voxsam.training.config import Config
-from voxsam.training.loop import Trainer, keep_memory
+from voxsam.training.loop import Trainer
 
 log = logging.getLogger("voxsam.training")
 

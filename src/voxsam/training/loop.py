@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
@@ -20,29 +19,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
-from voxsam.training.batches import SOURCES, Batch, BatchMaker
+from voxsam.training.batches import Batch, BatchMaker
 from voxsam.training.checkpoints import MovingAverage, load_checkpoint, save_checkpoint
 from voxsam.training.config import Config, Phase
+from voxsam.training.drawings import SOURCES
 from voxsam.training.loss import answer_losses
 from voxsam.training.prompts import KINDS, correction_click
 
-__all__ = ["Schedule", "Trainer", "keep_memory"]
+__all__ = ["Schedule", "Trainer"]
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 50
 SETTLING_BATCHES = 16
-
-
-def keep_memory() -> None:
-    """Keep freed memory in the process: returning it after every step costs a third of the time on glibc."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:  # not glibc: nothing to gain
-        return
-    libc.mallopt(-4, 0)  # M_MMAP_MAX
-    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -143,6 +134,7 @@ class Trainer:
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             features = self.network.encoder(images)
+        prompts = replace(prompts, memory=remembered(features["match"], batch))
         cost = images.new_zeros(())
         for turn in range(rounds):
             with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
@@ -288,6 +280,15 @@ def to_tensors(batch: Batch) -> tuple[Tensor, Tensor, PromptBatch]:
         torch.from_numpy(batch.has_mask),
     )
     return images, targets, prompts
+
+
+def remembered(match: Tensor, batch: Batch) -> MemoryBatch | None:
+    """Remember the partner of each image with its answer; None if no prompt set of the batch has a memory."""
+    if not batch.has_memory.any():
+        return None
+    there = match[torch.from_numpy(batch.partners)]
+    inside = F.avg_pool2d(torch.from_numpy(batch.memory_logits).float().sigmoid(), 2)
+    return MemoryBatch(there, inside, *looks_of(there, inside), torch.from_numpy(batch.has_memory))
 
 
 def corrected(
