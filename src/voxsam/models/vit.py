@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from voxsam.models.layers import FeedForward, LayerNorm2d, PatchEmbed
+from voxsam.models.windows import join_windows, split_windows
 
 __all__ = ["ImageEncoder"]
 
@@ -64,7 +64,7 @@ class ImageEncoder(nn.Module):
         channels: int = 256,
     ) -> None:
         super().__init__()
-        grid = input_size // patch
+        self.grid = grid = input_size // patch  # side of the result
         self.patch_embed = PatchEmbed(patch, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, width))
         self.blocks = nn.ModuleList(
@@ -150,20 +150,3 @@ def relative(positions: Tensor, side: int) -> Tensor:
     """Take the vectors of all pairs of a query's and a key's place, ``(side, side, C)``, from ``(2 * side - 1, C)``."""
     places = torch.arange(side, device=positions.device)
     return positions[places[:, None] - places[None, :] + side - 1]
-
-
-def split_windows(x: Tensor, window: int) -> Tensor:
-    """Cut ``(B, H, W, C)`` into ``(B * windows, window, window, C)``, with zeros beyond the right and bottom edge."""
-    B, H, W, C = x.shape
-    x = F.pad(x, (0, 0, 0, -W % window, 0, -H % window))
-    down, across = x.shape[1] // window, x.shape[2] // window
-    x = x.view(B, down, window, across, window, C).transpose(2, 3)
-    return x.reshape(-1, window, window, C)
-
-
-def join_windows(windows: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Undo `split_windows`: ``(B * windows, window, window, C)`` back to ``(B, H, W, C)`` with ``(H, W) = shape``."""
-    _, window, _, C = windows.shape
-    down, across = -(-shape[0] // window), -(-shape[1] // window)
-    x = windows.view(-1, down, across, window, window, C).transpose(2, 3)
-    return x.reshape(-1, down * window, across * window, C)[:, : shape[0], : shape[1]]
