@@ -119,7 +119,7 @@ def test_a_folder_with_a_wrong_key_is_never_read(
     assert model.encoded == 1
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "garbled", "of another view"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "garbled", "partly cleared", "of another view"])
 def test_a_damaged_file_is_made_anew(
     volume: Volume, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,7 +132,12 @@ def test_a_damaged_file_is_made_anew(
         other = next(p for p in files_in(tmp_path) if p != path)
         data = other.read_bytes()
     else:
-        data = {"truncated": data[: len(data) // 2], "emptied": b"", "garbled": b"\xff" * len(data)}[damage]
+        data = {
+            "truncated": data[: len(data) // 2],
+            "emptied": b"",
+            "garbled": b"\xff" * len(data),
+            "partly cleared": data[:-256] + bytes(256),  # what a power failure may leave
+        }[damage]
     path.write_bytes(data)
     model = FloodFillModel()
     fresh = EmbeddingStore(model, volume, cache_dir=tmp_path)

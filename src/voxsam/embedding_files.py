@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ __all__ = ["EmbeddingFiles", "default_cache_dir"]
 
 _log = logging.getLogger(__name__)
 
-SCHEMA = "voxsam-embeddings/1"
+SCHEMA = "voxsam-embeddings/2"
 KEY_FILE = "key.json"
 SUFFIX = ".safetensors"
 _STALE_S = 3600.0  # a temporary file this old belongs to nobody any more
@@ -48,8 +49,9 @@ def default_cache_dir() -> Path:
 class EmbeddingFiles:
     """The folder of one key, within a cache folder that other keys share.
 
-    The key is written first and compared at every opening, so that files of another model or scan are never read;
-    a view's file appears whole, by a rename, or not at all.
+    The key is written first and compared at every opening, so that files of another model or scan are never read.
+    A view's file appears by a rename, so a kill leaves it whole or not at all. The disk is not waited for, as what is
+    lost can be made anew: after a power failure, a checksum tells a file that the disk did not get from a whole one.
 
     Parameters
     ----------
@@ -114,6 +116,7 @@ class EmbeddingFiles:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             height, width = (int(n) for n in metadata["image_shape"].split(","))
+            _check_whole(arrays, int(metadata["crc32"]))
             os.utime(path)  # used now: the last to go
         except FileNotFoundError:
             return None
@@ -132,9 +135,14 @@ class EmbeddingFiles:
         StoreError
             If the disk refuses.
         """
-        metadata = {"view": view.key, "image_shape": f"{image_shape[0]},{image_shape[1]}"}
-        data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
-        with atomic_write(self.path_of(view), error=StoreError) as temporary:
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        metadata = {
+            "view": view.key,
+            "image_shape": f"{image_shape[0]},{image_shape[1]}",
+            "crc32": str(_checksum(whole)),
+        }
+        data = save(whole, metadata)
+        with atomic_write(self.path_of(view), error=StoreError, durable=False) as temporary:
             temporary.write_bytes(data)
         self._held += len(data)
         if self._held > self._budget:
@@ -150,6 +158,18 @@ class EmbeddingFiles:
             path.unlink(missing_ok=True)
             held -= size
         return held
+
+
+def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    crc = 0
+    for name in sorted(arrays):
+        crc = zlib.crc32(arrays[name].data, crc)
+    return crc
+
+
+def _check_whole(arrays: Mapping[str, npt.NDArray[Any]], crc: int) -> None:
+    if _checksum(arrays) != crc:
+        raise ValueError("its bytes are not those that were written")
 
 
 def _view_files(cache_dir: Path) -> Iterator[tuple[float, int, Path]]:

@@ -34,6 +34,18 @@ def test_the_temporary_file_lies_beside_the_target_and_ends_like_it(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["a.seg.nrrd"]
 
 
+@pytest.mark.parametrize(("durable", "asked"), [(True, 2), (False, 0)])
+def test_the_disk_is_waited_for_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, asked: int
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    with atomic_write(tmp_path / "a.txt", durable=durable) as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert len(calls) == asked  # the file, and the list of names in its folder
+
+
 @pytest.mark.parametrize("fault", [RuntimeError("stop"), KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
 def test_a_failure_within_leaves_the_old_file_and_no_litter(tmp_path: Path, fault: BaseException) -> None:
     target = tmp_path / "a.txt"

@@ -30,7 +30,9 @@ _REASONS = {
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], *, error: type[VoxsamError] = FormatError) -> Iterator[Path]:
+def atomic_write(
+    path: str | os.PathLike[str], *, error: type[VoxsamError] = FormatError, durable: bool = True
+) -> Iterator[Path]:
     """Lend a temporary path; what is written there replaces `path` when the block ends well.
 
     Until then, and after any failure or a kill, `path` is as it was. The temporary file lies in the same
@@ -43,6 +45,9 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[VoxsamError] = For
         File to write.
     error : type of VoxsamError
         What an `OSError` becomes: full disk, no permission, no folder.
+    durable : bool
+        Wait until the disk has it. False: a kill still leaves the old file or the whole new one, but when the power
+        fails within the next half minute or so, the new file may be there without all of its bytes.
 
     Raises
     ------
@@ -65,11 +70,13 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[VoxsamError] = For
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask has its say
         yield temporary
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         if target.exists():
             shutil.copymode(target, temporary)
         temporary.replace(target)
-        _sync(target.parent)
+        if durable:
+            _sync(target.parent)
     except OSError as fault:
         reason = _REASONS.get(fault.errno or 0, fault.strerror or str(fault))
         raise error(f"cannot write {path}: {reason}") from fault
