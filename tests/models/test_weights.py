@@ -300,7 +300,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "holds"),
     [
-        ({"model": STATE, "epoch": 3}, "a dict of model, epoch"),
+        ({"network": STATE, "epoch": 3}, "a dict of network, epoch"),
+        ({}, "a dict of "),
         ([torch.ones(2)], "list"),
         (dict.fromkeys("abcde", 1), r"a dict of a, b, c, …"),
     ],

@@ -15,6 +15,7 @@ from voxsam.download import CHUNK_BYTES
 from voxsam.download import download as fetch
 from voxsam.errors import WeightsError
 from voxsam.models.base import ModelCard
+from voxsam.models.checkpoints import looks_like, state_within
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -197,7 +198,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path : Path
-        What kind of file it is is told by its content.
+        What kind of file it is is told by its content. Of a training's checkpoint, the network's weights are taken.
 
     Returns
     -------
@@ -271,8 +272,10 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: Path, 
         _fault("not floating point", (name for name, tensor in state.items() if not tensor.is_floating_point())),
     ]
     if any(faults):
+        like = looks_like(state)
+        hint = f", it looks like {' or '.join(like)}" if like and model not in like else ""
         raise WeightsError(
-            f"{source} does not hold the weights of {model}: {'; '.join(filter(None, faults))}. "
+            f"{source} does not hold the weights of {model}{hint}: {'; '.join(filter(None, faults))}. "
             "Give the file that belongs to this model, or name the model that the file belongs to"
         )
     module.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True, assign=True)
@@ -348,10 +351,11 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is torn or no torch checkpoint ({_first_line(error)}); download it again"
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    state = state_within(content)
+    if state is None:
         holds = f"a dict of {_shown(map(str, content))}" if isinstance(content, dict) else type(content).__name__
         raise WeightsError(f"{path} must hold a state dict, names with tensors; it holds {holds}")
-    return content
+    return state
 
 
 def _refused(error: Exception) -> str:
