@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, FloatArray, ModelCard, Preprocessing, SliceLogits, SlicePrompts
+from voxsam.models.base import Embedding, FloatArray, ModelCard, Part, Preprocessing, Runtime, SliceLogits, SlicePrompts
 from voxsam.models.mask_decoder import MaskDecoder
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resize_pixels, resized_shape, xy_to_input
 from voxsam.models.prompt_encoder import PromptEncoder
@@ -129,6 +129,8 @@ class SamModel:
         self._device = torch.device(device)
         self._sam = sam.to(self._device).eval().requires_grad_(False)
         self._positions = sam.prompt_encoder.image_positions()  # the same for every view
+        self.runtime = Runtime(device=device)
+        self.parts = {"encoder": Part(sam.image_encoder), "decoder": Part(sam.mask_decoder, {"tokens": (1,)})}
 
     @property
     def card(self) -> ModelCard:
@@ -166,7 +168,7 @@ class SamModel:
         pixels = check_pixels(pixels)
         resized = torch.tensor(resize_pixels(pixels, self._card.preprocessing), device=self._device)
         image = resized.permute(2, 0, 1)[None].float()  # (1, 3, h, w) in 0..255
-        features = self._sam.image_encoder(self._sam.preprocess(image))
+        features = self.parts["encoder"].run(self._sam.preprocess(image))
         return Embedding({"image": features[0]}, (pixels.shape[0], pixels.shape[1]))
 
     @torch.no_grad()
@@ -196,7 +198,7 @@ class SamModel:
         side = self._sam.prompt_encoder.mask_side
         check_prompts_on(prompts, embedding.image_shape, (side, side))
         tokens, maps = self._sam.prompt_encoder(**self._encoder_input(prompts, embedding.image_shape))
-        masks, scores = self._sam.mask_decoder(features, self._positions, tokens, maps, multimask=multimask)
+        masks, scores = self.parts["decoder"].run(features, self._positions, tokens, maps, multimask=multimask)
         resized = resized_shape(embedding.image_shape, self._card.preprocessing)
         logits = self._sam.postprocess(masks, resized=resized, image_shape=embedding.image_shape)
         return SliceLogits(logits[0].cpu().numpy(), scores[0].cpu().numpy(), masks[0].cpu().numpy())
