@@ -330,9 +330,7 @@ class TrackingModel(PromptableModel, Protocol):
         """How many memories `track` makes use of; of more, the caller leaves out the farthest unprompted ones."""
         ...
 
-    def remember(
-        self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None
-    ) -> Memory:
+    def remember(self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None) -> Memory:
         """Make a memory of a view and its answer.
 
         Parameters
