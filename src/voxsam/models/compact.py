@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, FloatArray, ModelCard, SliceLogits, SlicePrompts
+from voxsam.models.base import Embedding, FloatArray, ModelCard, Part, Runtime, SliceLogits, SlicePrompts
 from voxsam.models.compact_encoder import CHANNELS, STRIDES
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
@@ -24,6 +24,11 @@ __all__ = ["CompactModel", "build_compact"]
 MULTIPLE_PX = 16  # the coarsest features
 PADDING_LABEL = -1
 LOGIT_LIMIT = 20.0  # as in training; a fill of -1e4 outside a region says no more
+#: Of the decoder's inputs: points, and the height and width of maps.
+FREE_AXES = {
+    "features.*": (2, 3), "prompts.points_xy": (2,), "prompts.point_labels": (2,), "prompts.mask_logits": (2, 3),
+    "prompts.memory.match": (2, 3), "prompts.memory.inside": (2, 3),
+}  # fmt: skip
 
 
 class CompactModel:
@@ -52,6 +57,8 @@ class CompactModel:
         self._device = torch.device(device)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network.eval().requires_grad_(False)
+        self.runtime = Runtime(device=device)
+        self.parts = {"encoder": Part(network.encoder, {"images": (2, 3)}), "decoder": Part(network.decode, FREE_AXES)}
 
     @property
     def card(self) -> ModelCard:
@@ -93,7 +100,7 @@ class CompactModel:
             image, resized_shape(image_shape, self._card.preprocessing), mode="bilinear", antialias=True
         )
         image = pad_to(image, self._input_shape(image_shape))
-        features = self._network.encoder(image.contiguous(memory_format=torch.channels_last))
+        features = self.parts["encoder"].run(image.contiguous(memory_format=torch.channels_last))
         return Embedding({name: feature[0] for name, feature in features.items()}, image_shape)
 
     @torch.no_grad()
@@ -123,7 +130,7 @@ class CompactModel:
         height, width = self._input_shape(image_shape)
         features = self._features(embedding)
         check_prompts_on(prompts, image_shape, (height // 2, width // 2))
-        answers, scores = self._network.decode(features, self._batch(prompts, image_shape))
+        answers, scores = self.parts["decoder"].run(features, self._batch(prompts, image_shape))
         chosen = slice(1, None) if multimask else slice(0, 1)
         low_res, scores = answers[0, 0, chosen].float(), scores[0, 0, chosen].float()
         return SliceLogits(self._to_view(low_res, image_shape), scores.cpu().numpy(), low_res.cpu().numpy())
