@@ -1,0 +1,242 @@
+"""The tools to say what is meant, and the list of what was said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QKeyEvent
+from qtpy.QtWidgets import QCheckBox, QListWidget, QListWidgetItem, QWidget
+
+from voxsam_napari.panels.controls import IconButton, Panel, TextButton, described, faint, row
+from voxsam_napari.panels.icons import icon
+
+__all__ = ["PromptPanel", "PromptRow", "PromptsShown"]
+
+#: Green and red that people with red-green blindness tell apart by lightness; the signs differ besides.
+POSITIVE, NEGATIVE = QColor(64, 190, 110), QColor(232, 84, 60)
+
+_TOOLS = {
+    "point": ("Point", "Point: click into the object"),
+    "box": ("Box", "Box: drag a rectangle around the object"),
+    "scribble": ("Scribble", "Scribble: draw a line along the object"),
+    "lasso": ("Lasso", "Lasso: draw the outline; the slice becomes a prompted slice"),
+}
+_POLARITY = """
+QPushButton {{ background: rgba({0}, {1}, {2}, 60); border: 1px solid rgb({0}, {1}, {2}); border-radius: 4px;
+  padding: 4px 8px; }}
+QPushButton:hover {{ background: rgba({0}, {1}, {2}, 100); }}
+QPushButton:disabled {{ background: rgba(127, 127, 127, 22); border-color: transparent; }}
+"""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One prompt of the chosen object; `key` names it in the signals."""
+
+    key: int
+    kind: str
+    text: str
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class PromptsShown:
+    """What the panel shows.
+
+    Parameters
+    ----------
+    tool : {"none", "point", "box", "scribble", "lasso"}
+    positive : bool
+        The next prompt says "this belongs to it".
+    live : bool
+        The slice is answered while the mouse moves.
+    prompts : tuple of PromptRow
+    undo, redo : str
+        What would be taken back or done again; empty where nothing would.
+    can_accept : bool
+    enabled : bool
+    hint : str
+        What to do next, in one line.
+    """
+
+    tool: str = "none"
+    positive: bool = True
+    live: bool = True
+    prompts: tuple[PromptRow, ...] = ()
+    undo: str = ""
+    redo: str = ""
+    can_accept: bool = False
+    enabled: bool = False
+    hint: str = ""
+
+
+class PromptPanel(Panel):
+    """Choose a tool and what it says; accept, undo, redo; take single prompts back."""
+
+    tool_chosen = Signal(str)
+    polarity_toggled = Signal(bool)
+    live_toggled = Signal(bool)
+    accept_asked = Signal()
+    undo_asked = Signal()
+    redo_asked = Signal()
+    prompt_removed = Signal(int)
+    prompt_chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__("Prompts")
+        self.shown = PromptsShown()
+        self._keys: dict[str, str] = {}
+        self.tools = {
+            name: IconButton(name, text, tip, checkable=True, side=34) for name, (text, tip) in _TOOLS.items()
+        }
+        self.polarity = TextButton("&Include", "The next prompt says what belongs to the object")
+        self.live = described(
+            QCheckBox("&Live preview"), "Live preview", "Show what a click would give while the mouse moves"
+        )
+        self.accept = TextButton("A&ccept slice", "Keep this slice as it is shown", "check", main=True)
+        self.undo = IconButton("undo", "Undo", "Nothing to undo")
+        self.redo = IconButton("redo", "Redo", "Nothing to redo")
+        self.prompts = _PromptList()
+        self.hint = faint()
+        self._keyed = {**self.tools, "accept": self.accept, "polarity": self.polarity}
+        self.column.addLayout(row(*self.tools.values(), self.polarity))
+        self.column.addLayout(row(self.accept, self.undo, self.redo))
+        self.column.addWidget(self.live)
+        self.column.addWidget(self.prompts)
+        self.column.addWidget(self.hint)
+        self._connect()
+        self.show_state(self.shown)
+
+    def show_state(self, shown: PromptsShown) -> None:
+        """Show the tools and the prompts; emits nothing."""
+        self.shown = shown
+        for name, button in self.tools.items():
+            with QSignalBlocker(button):
+                button.setChecked(name == shown.tool)
+            button.setEnabled(shown.enabled)
+        self._show_polarity(shown)
+        with QSignalBlocker(self.live):
+            self.live.setChecked(shown.live)
+        self.live.setEnabled(shown.enabled)
+        self.accept.setEnabled(shown.enabled and shown.can_accept)
+        self.undo.setEnabled(bool(shown.undo))
+        self.redo.setEnabled(bool(shown.redo))
+        self._show_history()
+        self.prompts.fill(shown.prompts)
+        self.prompts.setVisible(bool(shown.prompts))
+        self.hint.setText(shown.hint)
+        self.hint.setVisible(bool(shown.hint))
+
+    def show_keys(self, keys: dict[str, str]) -> None:
+        """Show in the tooltips which key does what."""
+        super().show_keys(keys)
+        self._keys = dict(keys)
+        self.live.setToolTip(
+            "Show what a click would give while the mouse moves" + (f" ({keys['live']})" if "live" in keys else "")
+        )
+        self._show_history()
+
+    def _show_history(self) -> None:
+        for button, does, what in ((self.undo, "Undo", self.shown.undo), (self.redo, "Redo", self.shown.redo)):
+            button.tip = f"{does}: {what}" if what else f"Nothing to {does.lower()}"
+            button.set_tip(button.tip, self._keys.get(does.lower(), ""))
+
+    def _show_polarity(self, shown: PromptsShown) -> None:
+        color = POSITIVE if shown.positive else NEGATIVE
+        text, name = ("&Include", "plus") if shown.positive else ("&Exclude", "minus")
+        if self.polarity.text() != text or not self.polarity.styleSheet().startswith(
+            "\nQPushButton { background: rgba("
+        ):
+            self.polarity.setText(text)
+            self.polarity.setAccessibleName(f"Next prompt: {text.replace('&', '').lower()}")
+        self.polarity.setStyleSheet(_POLARITY.format(color.red(), color.green(), color.blue()))
+        self.polarity.set_icon(name)
+        self.polarity.tip = (
+            "The next prompt says what belongs to the object; press to exclude. A right-click excludes at once"
+            if shown.positive
+            else "The next prompt says what does not belong to the object; press to include"
+        )
+        self.polarity.set_tip(self.polarity.tip, self._keys.get("polarity", ""))
+        self.polarity.setEnabled(shown.enabled)
+
+    def _tool_clicked(self, name: str, on: bool) -> None:
+        for other, button in self.tools.items():
+            button.setChecked(on and other == name)
+        self.tool_chosen.emit(name if on else "none")
+
+    def _connect(self) -> None:
+        for name, button in self.tools.items():
+            button.clicked.connect(lambda on, name=name: self._tool_clicked(name, on))
+        self.polarity.clicked.connect(lambda: self.polarity_toggled.emit(not self.shown.positive))
+        self.live.toggled.connect(self.live_toggled)
+        self.accept.clicked.connect(self.accept_asked)
+        self.undo.clicked.connect(self.undo_asked)
+        self.redo.clicked.connect(self.redo_asked)
+        self.prompts.removed.connect(self.prompt_removed)
+        self.prompts.itemActivated.connect(lambda item: self.prompt_chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
+        self.prompts.itemClicked.connect(lambda item: self.prompt_chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
+
+
+class _PromptList(QListWidget):
+    """What was said, newest last; Delete takes the chosen one back."""
+
+    removed = Signal(int)
+    _LINE = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        described(self, "Prompts of this object", "Click: go there. Delete: take this prompt back")
+        self.setIconSize(QSize(16, 16))
+        self.setStyleSheet(
+            "QListWidget { background: rgba(127, 127, 127, 26); border-radius: 4px; }"
+            "QListWidget::item { padding: 2px; }"
+            "QListWidget::item:selected { background: rgba(46, 134, 208, 90); }"
+        )
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._shown: tuple[PromptRow, ...] = ()
+
+    def fill(self, prompts: tuple[PromptRow, ...]) -> None:
+        """Show the prompts; the newest is in sight."""
+        if prompts == self._shown:
+            return
+        at = self.currentRow()
+        self._shown = prompts
+        with QSignalBlocker(self):
+            self.clear()
+            for prompt in prompts:
+                self._append(prompt)
+            self.setCurrentRow(min(at, len(prompts) - 1))
+        self.setFixedHeight(min(max(len(prompts), 1), 4) * self._LINE + 6)
+        self.scrollToBottom()
+
+    def _append(self, prompt: PromptRow) -> None:
+        item = QListWidgetItem(icon(prompt.kind, POSITIVE if prompt.positive else NEGATIVE), "", self)
+        sign = "+" if prompt.positive else "\N{MINUS SIGN}"
+        item.setText(f"{sign} {prompt.text}")
+        item.setData(Qt.ItemDataRole.UserRole, prompt.key)
+        item.setData(
+            Qt.ItemDataRole.AccessibleTextRole, f"{'include' if prompt.positive else 'exclude'}: {prompt.text}"
+        )
+        item.setSizeHint(QSize(0, self._LINE))
+        take_back = IconButton("cancel", f"Remove {prompt.text}", "Take this prompt back", side=22)
+        take_back.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # Delete does the same for the keyboard
+        take_back.clicked.connect(lambda _=False, key=prompt.key: self.removed.emit(key))
+        self.setItemWidget(item, _at_the_right(take_back))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Let Delete and Backspace take the chosen prompt back."""
+        item = self.currentItem()
+        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and item is not None:
+            self.removed.emit(item.data(Qt.ItemDataRole.UserRole))
+        else:
+            super().keyPressEvent(event)
+
+
+def _at_the_right(button: IconButton) -> QWidget:
+    """Make a line that only its button covers, so that the list's own text shows and takes clicks."""
+    line = QWidget()
+    line.setStyleSheet("background: transparent;")
+    line.setLayout(row(0, button))
+    line.layout().setContentsMargins(0, 0, 2, 0)
+    return line
