@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voxsam.embedding_files import EmbeddingFiles, default_cache_dir
-from voxsam.errors import StoreError
-from voxsam.models.base import Embedding, PromptableModel, SliceLogits, SlicePrompts
+from voxsam.errors import ModelError, StoreError
+from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
 
@@ -117,6 +117,29 @@ class EmbeddingStore:
         """Ask the model, while no other thread does."""
         with self._turns.first():
             return self.model.decode(embedding, prompts, multimask=multimask)
+
+    def track(
+        self, embedding: Embedding, memories: Sequence[tuple[int, Memory]], prompts: SlicePrompts | None = None
+    ) -> SliceLogits:
+        """Ask a model that tracks, while no other thread does; see `TrackingModel.track`."""
+        with self._turns.first():
+            return self._tracker.track(embedding, memories, prompts)
+
+    def remember(self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None) -> Memory:
+        """Have a model that tracks remember an answer; see `TrackingModel.remember`."""
+        with self._turns.first():
+            return self._tracker.remember(embedding, mask_logits, prompted=prompted, pointer=pointer)
+
+    @property
+    def memory_slots(self) -> int:
+        """How many memories the model can be shown; 0 if it does not track."""
+        return self.model.memory_slots if isinstance(self.model, TrackingModel) else 0
+
+    @property
+    def _tracker(self) -> TrackingModel:
+        if not isinstance(self.model, TrackingModel):
+            raise ModelError(f"{self.model.card.name} does not track; ask it with decode")
+        return self.model
 
     def precompute(
         self, views: Iterable[View], *, on_progress: OnProgress | None = None, nearest_to: int | None = None

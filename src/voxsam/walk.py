@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from voxsam.cuts import SliceCut
 from voxsam.embeddings import EmbeddingStore
-from voxsam.predict import GIVEN_LOGIT, ask, overlap_of
+from voxsam.predict import GIVEN_LOGIT, ask, overlap_of, to_pixels
 from voxsam.prompts import Box
+from voxsam.recall import Known, Recall
 from voxsam.views import View, ViewFrame, slice_of
 from voxsam.zoom import Bounds, ZoomRules, bounds_of
 
@@ -21,7 +22,7 @@ __all__ = ["CarryRules", "Look", "Step", "StopRules", "Walker", "drawn_logits", 
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
-Carried = Literal["mask", "box", "point"]
+Carried = Literal["memory", "mask", "box", "point"]
 
 #: Bins of a histogram of voxel values, and its smoothing in bins: objects have few voxels on a slice.
 _LOOK_BINS, _LOOK_SMOOTHING = 24, 1.5
@@ -34,6 +35,12 @@ _ROOM_TO_MOVE = 1.0
 
 #: What to ask with, most telling first; the others are tried where its answer is doubtful.
 _WAYS: tuple[tuple[Carried, ...], ...] = (("mask", "box", "point"), ("mask",), ("mask", "point"), ("box", "point"))
+#: The same for a model that remembers slices.
+_WAYS_WITH_MEMORY: tuple[tuple[Carried, ...], ...] = (
+    ("memory", "mask", "box", "point"),
+    ("memory", "mask"),
+    ("memory",),
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class CarryRules:
 
     Parameters
     ----------
+    memory : bool
+        The slices before it and the prompted ones, where the model remembers slices.
     mask, box, point : bool
         The last logits; their box; their deepest point.
     box_margin_mm : float
@@ -94,6 +103,7 @@ class CarryRules:
         slice: on the way the surroundings help.
     """
 
+    memory: bool = True
     mask: bool = True
     box: bool = True
     point: bool = True
@@ -129,6 +139,11 @@ class Step:
     def to_logits(self) -> FloatArray:
         """Return the logits; those of a drawn mask are made from it."""
         return drawn_logits(self.mask) if self.logits is None else self.logits
+
+    def agreed_logits(self) -> FloatArray:
+        """Return the logits, without the islands that the mask lacks."""
+        logits = self.to_logits()
+        return np.where(self.mask, np.maximum(logits, 0.0), np.minimum(logits, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,18 +224,21 @@ class Walker:
         self._zoom = None if zoom is None else replace(zoom, below_share=min(zoom.below_share, carry.near_share))
         self.axes = geometry.axes_of(view.plane)
         self.spacing_mm = (geometry.spacing_mm[self.axes.row], geometry.spacing_mm[self.axes.column])
-        self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in _WAYS))
+        ways = _WAYS_WITH_MEMORY if carry.memory and store.memory_slots else _WAYS
+        self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in ways))
 
     def steps(self, start: Step, indices: Iterable[int], looks: Sequence[Look]) -> Iterator[Step]:
         """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last."""
-        last = start
+        last, recall = start, self._recall_of(start)
         for index in indices:
-            step = self._next(last, index)
+            step = self._next(last, index, recall)
             step = replace(step, reason=self._why_not(step, last, looks))
             yield step
             if step.reason:
                 return
             last = step
+            if recall is not None:
+                recall.add(Known(index, step.agreed_logits(), prompted=False))
 
     def looks_of(self, starts: Iterable[Step]) -> tuple[Look, ...]:
         """Learn what the object looks like on each prompted slice; the tip of an organ is too small to tell."""
@@ -240,7 +258,12 @@ class Walker:
     def _values(self, index: int) -> npt.NDArray[Any]:
         return slice_of(self._store.stack.prepare(self._view.enhance).array, self.axes, index)
 
-    def _next(self, last: Step, index: int) -> Step:
+    def _recall_of(self, start: Step) -> Recall | None:
+        if not (self._carry.memory and self._store.memory_slots):
+            return None
+        return Recall(self._store, [Known(start.index, start.agreed_logits(), prompted=True)])
+
+    def _next(self, last: Step, index: int, recall: Recall | None) -> Step:
         bounds = bounds_of(last.mask)
         if bounds is None or not any(self._ways):
             return replace(last, index=index, mask=np.zeros_like(last.mask), area_mm2=0.0, overlap=0.0, quality=None)
@@ -252,7 +275,7 @@ class Walker:
         for way in self._ways:
             if not way:
                 continue
-            step = self._asked(way, last, bounds, view)
+            step = self._asked(way, last, bounds, view, recall)
             if best is None or _consistency(step) > _consistency(best):
                 best = step
             if (best.overlap or 0.0) >= self._carry.good_overlap:
@@ -260,16 +283,19 @@ class Walker:
         assert best is not None  # noqa: S101 - some way is not empty
         return best
 
-    def _asked(self, way: tuple[Carried, ...], last: Step, bounds: Bounds, view: View) -> Step:
+    def _asked(self, way: tuple[Carried, ...], last: Step, bounds: Bounds, view: View, recall: Recall | None) -> Step:
         frame = self._store.stack.frame(view)
         cut = SliceCut(boxes=self._box(bounds, frame) if "box" in way else ())
         if "point" in way:
             cut = replace(cut, points_zyx=self._deepest(last.mask, bounds, frame), point_labels=np.ones(1, np.int64))
         shown = None
         if "mask" in way:
-            logits = last.to_logits()
-            shown = np.where(last.mask, np.maximum(logits, 0.0), np.minimum(logits, 0.0))
-        answer = ask(self._store, view, cut, shown)
+            shown = last.agreed_logits()
+        if "memory" in way and recall is not None:
+            told = way != ("memory",)
+            answer = recall.ask(view, to_pixels(cut, frame, shown) if told else None)
+        else:
+            answer = ask(self._store, view, cut, shown)
         logits = frame.view_to_slice(answer.logits[answer.best])
         mask = self.bounded(self._reached(logits > 0, last.mask, bounds, frame))
         overlap = overlap_of(mask, last.mask)

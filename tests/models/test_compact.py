@@ -21,6 +21,7 @@ from voxsam.models.registry import CARDS
 
 torch.set_num_threads(1)
 SIZE = 64
+GIVEN = [name for name in PromptBatch.__dataclass_fields__ if name != "memory"]
 
 
 def random_network(seed: int = 0) -> CompactNetwork:
@@ -76,9 +77,7 @@ def test_several_prompt_sets_are_answered_as_each_alone() -> None:
     network = random_network()
     features = network.encoder(torch.rand(1, 3, SIZE, SIZE))
     one, other = prompts(), prompts(shift=5.0)
-    both = PromptBatch(
-        *(torch.cat([getattr(one, name), getattr(other, name)], 1) for name in PromptBatch.__dataclass_fields__)
-    )
+    both = PromptBatch(*(torch.cat([getattr(one, name), getattr(other, name)], 1) for name in GIVEN))
     logits, scores = network.decode(features, both)
     for index, alone in enumerate((one, other)):
         expected, quality = network.decode(features, alone)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from voxsam.training.anatomy import prepare
-from voxsam.training.batches import LARGEST_SHARE, Batch, BatchMaker
+from voxsam.training.batches import Batch, BatchMaker
 from voxsam.training.config import Config
+from voxsam.training.drawings import LARGEST_SHARE
 from voxsam.training.intensities import degrade, render, to_display
 from voxsam.training.noise import NoiseBank
 from voxsam.training.preview import save_preview
 from voxsam.training.prompts import KINDS, correction_click, earlier_logits, first_prompt, jitter_box
-from voxsam.training.scenes import Scene, invent_scene
+from voxsam.training.scenes import Scene, invent_scene, next_slice
 
 SIZE = 64
 SMALL = Config(workers=0)
@@ -58,10 +59,51 @@ def test_another_step_or_seed_gives_another_batch(maker: BatchMaker, batch: Batc
     assert not same(BatchMaker(replace(SMALL, seed=1)).make(0, images=8, size=SIZE), batch)
 
 
-def test_targets_are_neither_specks_nor_the_whole_image(batch: Batch) -> None:
-    areas = batch.targets.sum((2, 3))
+def test_targets_are_neither_specks_nor_the_whole_image(maker: BatchMaker) -> None:
+    alone = BatchMaker(replace(SMALL, pair_share=0.0)).make(0, images=8, size=SIZE)
+    areas = alone.targets.sum((2, 3))
     assert areas.min() >= 12
     assert areas.max() <= LARGEST_SHARE * SIZE**2
+
+
+def test_the_images_of_a_pair_show_the_same_structures_a_little_further_on() -> None:
+    pairs = BatchMaker(replace(SMALL, pair_share=1.0)).make(1, images=16, size=SIZE)
+    assert (pairs.partners[pairs.partners] == np.arange(16)).all()
+    assert (pairs.partners != np.arange(16)).all()
+    here, there = pairs.targets, pairs.targets[pairs.partners]
+    overlap = (here & there).sum((2, 3)) / np.maximum((here | there).sum((2, 3)), 1)
+    assert 0.4 < np.median(overlap) < 1  # alike, not the same
+    assert not (pairs.images == pairs.images[pairs.partners]).all((1, 2, 3)).any()  # each has noise of its own
+
+
+def test_what_ended_before_a_slice_is_only_asked_for_by_what_is_known_of_its_neighbour() -> None:
+    maker = BatchMaker(replace(SMALL, pair_share=1.0))
+    ended = 0
+    for step in range(6):
+        pairs = maker.make(step, images=8, size=SIZE)
+        empty = ~pairs.targets.any((2, 3))
+        ended += int(empty.sum())
+        assert (pairs.has_memory | pairs.has_mask)[empty].all()
+        assert not (pairs.point_labels[empty] == 1).any()
+    assert ended > 0
+
+
+def test_an_image_without_a_pair_has_no_memory() -> None:
+    alone = BatchMaker(replace(SMALL, pair_share=0.0)).make(0, images=8, size=SIZE)
+    assert (alone.partners == np.arange(8)).all()
+    assert not alone.has_memory.any()
+
+
+def test_the_next_slice_shows_the_same_regions_somewhat_changed(bank: NoiseBank) -> None:
+    rng = np.random.default_rng(0)
+    scene = invent_scene(rng, bank, SIZE)
+    following = [next_slice(scene, rng, bank) for _ in range(10)]
+    for slice_ in following:
+        assert set(np.unique(slice_.labels)) <= set(range(len(scene.parents)))
+        assert slice_.parents == scene.parents
+    shown = set(np.unique(scene.labels))
+    assert any(shown - set(np.unique(slice_.labels)) for slice_ in following)  # some end
+    assert 0.5 < np.mean([(slice_.labels == scene.labels).mean() for slice_ in following]) < 1
 
 
 def test_images_use_their_range(batch: Batch) -> None:
@@ -77,15 +119,16 @@ def test_first_clicks_say_the_truth(batch: Batch) -> None:
 
 
 def test_every_first_prompt_says_something(batch: Batch) -> None:
-    assert ((batch.point_labels >= 0).any(-1) | batch.has_box | batch.has_mask).all()
+    assert ((batch.point_labels >= 0).any(-1) | batch.has_box | batch.has_mask | batch.has_memory).all()
 
 
 def test_all_kinds_of_first_prompts_occur(bank: NoiseBank) -> None:
     rng = np.random.default_rng(0)
-    prompts = [first_prompt(disc(), rng, bank, neighbour=disc(radius=11)) for _ in range(150)]
+    prompts = [first_prompt(disc(), rng, bank, neighbour=disc(radius=11), paired=True) for _ in range(150)]
     assert {prompt.kind for prompt in prompts} == set(range(len(KINDS)))
     for prompt in prompts:
         assert (prompt.mask_logits is not None) == (KINDS[prompt.kind] == "mask")
+        assert prompt.memory_logits is not None or KINDS[prompt.kind] != "memory"
         assert (prompt.box_xyxy is None) or (prompt.box_xyxy[2:] >= prompt.box_xyxy[:2]).all()
 
 
@@ -93,8 +136,8 @@ def test_boxes_stay_near_what_they_mean() -> None:
     rng = np.random.default_rng(0)
     tight = np.array([17, 19, 43, 45])
     boxes = np.stack([jitter_box(disc(), rng) for _ in range(200)])
-    assert np.abs(boxes - tight).max() <= 0.22 * 27 + 2
-    assert np.abs(boxes.mean(0) - tight).max() < 3
+    assert np.abs(boxes - tight).max() <= 1.2 * 27 + 2
+    assert np.abs(np.median(boxes, 0) - tight).max() < 3
 
 
 def test_an_earlier_answer_resembles_its_structure(bank: NoiseBank) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, FloatArray, ModelCard, Part, Runtime, SliceLogits, SlicePrompts
+from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, Part, Runtime, SliceLogits, SlicePrompts
 from voxsam.models.compact_encoder import CHANNELS, STRIDES
+from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
@@ -22,6 +24,7 @@ from voxsam.models.weights import load_state, read_state, state_sha256
 __all__ = ["CompactModel", "build_compact"]
 
 MULTIPLE_PX = 16  # the coarsest features
+MEMORY_SLOTS = 3
 PADDING_LABEL = -1
 LOGIT_LIMIT = 20.0  # as in training; a fill of -1e4 outside a region says no more
 #: Of the decoder's inputs: points, and the height and width of maps.
@@ -32,7 +35,7 @@ FREE_AXES = {
 
 
 class CompactModel:
-    """A `CompactNetwork` as a `PromptableModel`.
+    """A `CompactNetwork` as a `PromptableModel` and a `TrackingModel`.
 
     Parameters
     ----------
@@ -126,11 +129,94 @@ class CompactModel:
         ModelError
             If the embedding is another model's.
         """
-        image_shape = embedding.image_shape
-        height, width = self._input_shape(image_shape)
+        return self._answer(self._features(embedding), embedding.image_shape, prompts, None, multimask=multimask)
+
+    @property
+    def memory_slots(self) -> int:
+        """How many memories `track` makes use of: the nearest for places, all of them for looks."""
+        return MEMORY_SLOTS
+
+    @torch.no_grad()
+    def remember(self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None) -> Memory:
+        """Make a memory of a view and its answer.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of this model.
+        mask_logits : (H, W) float array
+            On the view's own pixels; positive inside.
+        prompted : bool
+        pointer : Any
+            Not used.
+
+        Returns
+        -------
+        Memory
+
+        Raises
+        ------
+        ModelError
+            If the embedding is another model's.
+        PromptError
+            If the mask has another shape than the view.
+        """
+        del pointer  # the masks say it all
+        known = SlicePrompts(mask_logits=np.asarray(mask_logits, np.float32))
+        check_prompts_on(known, embedding.image_shape, (0, 0))
+        match = self._features(embedding)["match"]
+        mask = self._mask(known, embedding.image_shape)
+        if mask is None:
+            raise PromptError("a memory needs a mask; none was given")
+        inside = F.avg_pool2d(mask.sigmoid()[None, None], 2)
+        objects, surroundings = looks_of(match, inside)
+        parts = {"match": match, "inside": inside, "object_looks": objects, "surrounding_looks": surroundings}
+        return Memory(parts, prompted)
+
+    @torch.no_grad()
+    def track(
+        self,
+        embedding: Embedding,
+        memories: Sequence[tuple[int, Memory]],
+        prompts: SlicePrompts | None = None,
+    ) -> SliceLogits:
+        """Find on a view what the memories show; see `TrackingModel.track`.
+
+        Raises
+        ------
+        ModelError
+            If the embedding is another model's, there is no memory, or a memory is of a view of another shape.
+        """
+        if not memories:
+            raise ModelError(f"{self._card.name} was asked to track without a memory; call decode, or remember a view")
         features = self._features(embedding)
-        check_prompts_on(prompts, image_shape, (height // 2, width // 2))
-        answers, scores = self.parts["decoder"].run(features, self._batch(prompts, image_shape))
+        nearest = min(memories, key=lambda memory: abs(memory[0]))[1].features
+        if nearest["match"].shape != features["match"].shape:
+            raise ModelError(
+                f"the memory is of a view whose features are {tuple(nearest['match'].shape)}, this view's are "
+                f"{tuple(features['match'].shape)}; remember the same region of the other slice"
+            )
+        objects, surroundings = (
+            torch.stack([memory.features[name] for _, memory in memories]).mean(0)
+            for name in ("object_looks", "surrounding_looks")
+        )
+        given = torch.ones(1, 1, dtype=torch.bool, device=self._device)
+        memory = MemoryBatch(nearest["match"], nearest["inside"], objects, surroundings, given)
+        return self._answer(features, embedding.image_shape, prompts, memory)
+
+    def _answer(
+        self,
+        features: dict[str, Tensor],
+        image_shape: tuple[int, int],
+        prompts: SlicePrompts | None,
+        memory: MemoryBatch | None,
+        *,
+        multimask: bool = False,
+    ) -> SliceLogits:
+        height, width = self._input_shape(image_shape)
+        if prompts is not None:
+            check_prompts_on(prompts, image_shape, (height // 2, width // 2))
+        answers, scores = self.parts["decoder"].run(features, self._batch(prompts, image_shape, memory))
         chosen = slice(1, None) if multimask else slice(0, 1)
         low_res, scores = answers[0, 0, chosen].float(), scores[0, 0, chosen].float()
         return SliceLogits(self._to_view(low_res, image_shape), scores.cpu().numpy(), low_res.cpu().numpy())
@@ -156,21 +242,27 @@ class CompactModel:
         tensor = found if isinstance(found, Tensor) else torch.tensor(np.asarray(found))
         return tensor.to(self._device, torch.float32)[None].contiguous(memory_format=torch.channels_last)
 
-    def _batch(self, prompts: SlicePrompts, image_shape: tuple[int, int]) -> PromptBatch:
+    def _batch(
+        self, prompts: SlicePrompts | None, image_shape: tuple[int, int], memory: MemoryBatch | None
+    ) -> PromptBatch:
         # the last point is padding: the network needs at least one
-        points = self._to_input(np.concatenate([prompts.points_xy, np.zeros((1, 2), np.float32)]), image_shape)
-        labels = torch.tensor([*prompts.point_labels.tolist(), PADDING_LABEL], device=self._device)
-        box = np.zeros(4, np.float32) if prompts.box_xyxy is None else prompts.box_xyxy
-        mask = self._mask(prompts, image_shape)
+        given = np.zeros((0, 2), np.float32) if prompts is None else prompts.points_xy
+        points = self._to_input(np.concatenate([given, np.zeros((1, 2), np.float32)]), image_shape)
+        known = [] if prompts is None else prompts.point_labels.tolist()
+        labels = torch.tensor([*known, PADDING_LABEL], device=self._device)
+        box = None if prompts is None else prompts.box_xyxy
+        mask = None if prompts is None else self._mask(prompts, image_shape)
+        corners = np.zeros((2, 2), np.float32) if box is None else box.reshape(2, 2)
         height, width = self._input_shape(image_shape)
         shape = (1, 1, height // 2, width // 2)
         return PromptBatch(
             points.view(1, 1, -1, 2),
             labels.view(1, 1, -1),
-            self._to_input(box.reshape(2, 2), image_shape).view(1, 1, 4),
-            torch.tensor([[prompts.box_xyxy is not None]], device=self._device),
+            self._to_input(corners, image_shape).view(1, 1, 4),
+            torch.tensor([[box is not None]], device=self._device),
             torch.zeros(shape, device=self._device) if mask is None else mask.view(shape),
             torch.tensor([[mask is not None]], device=self._device),
+            memory,
         )
 
     def _to_input(self, points_xy: FloatArray, image_shape: tuple[int, int]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.compact_encoder import CHANNELS, Attention, CompactEncoder, ConvNorm, channel_norm, double
+from voxsam.models.compact_memory import MEMORY_MAPS, CompactMemory
 from voxsam.models.compact_prompts import PROMPT_MAPS, CompactPromptEncoder, PromptBatch
 
 __all__ = ["CompactMaskDecoder", "CompactNetwork"]
@@ -62,6 +63,9 @@ class CompactMaskDecoder(nn.Module):
         half, quarter, eighth, wide = (CHANNELS[name] for name in ("half", "quarter", "eighth", "sixteenth"))
         self.tokens = nn.Embedding(MASKS + 1, wide)  # the last one is for quality
         self.enter = nn.Conv2d(PROMPT_MAPS, quarter, 3, padding=1)
+        self.memory = CompactMemory()
+        self.recall = nn.Conv2d(MEMORY_MAPS, quarter, 3, padding=1, bias=False)
+        nn.init.zeros_(self.recall.weight)  # a network that was trained without memory answers as before
         self.down8 = nn.Conv2d(quarter, eighth, 3, stride=2, padding=1)
         self.norm8 = nn.LayerNorm(eighth)
         self.mix8 = nn.Conv2d(eighth, eighth, 3, padding=1)
@@ -86,7 +90,10 @@ class CompactMaskDecoder(nn.Module):
         """Answer prompts: logits (B, P, 4, H / 2, W / 2) and predicted IoU (B, P, 4)."""
         B, P = prompts.has_box.shape
         maps, prompt_tokens, present = prompt_encoder(features, prompts)
-        quarter = F.relu(self.enter(maps.contiguous(memory_format=torch.channels_last)) + each(features["quarter"], P))
+        entered = self.enter(maps.contiguous(memory_format=torch.channels_last))
+        if prompts.memory is not None:
+            entered = entered + self.recall(self.memory(features["match"], prompts.memory))
+        quarter = F.relu(entered + each(features["quarter"], P))
         eighth = channel_norm(self.norm8, self.down8(quarter) + each(features["eighth"], P))
         eighth = eighth + F.relu(self.mix8(eighth))
         deep = channel_norm(self.norm16, self.down16(eighth) + each(features["sixteenth"], P))

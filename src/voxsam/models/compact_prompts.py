@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.compact_encoder import CHANNELS, MATCH_HEADS
+from voxsam.models.compact_memory import MemoryBatch
 
 __all__ = ["PROMPT_MAPS", "CompactPromptEncoder", "PromptBatch"]
 
@@ -32,6 +33,8 @@ class PromptBatch:
     mask_logits : (B, P, H / 2, W / 2) float tensor
         An earlier answer.
     has_mask : (B, P) bool tensor
+    memory : MemoryBatch, optional
+        What neighbouring views show.
     """
 
     points_xy: Tensor
@@ -40,6 +43,7 @@ class PromptBatch:
     has_box: Tensor
     mask_logits: Tensor
     has_mask: Tensor
+    memory: MemoryBatch | None = None
 
 
 class CompactPromptEncoder(nn.Module):

@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class RealSlice:
-    """A slice as sampled: labels, the neighbouring slice's labels, and an image unless only shapes are real.
+    """A slice as sampled, and one near by: labels, and an image of either unless only shapes are real.
 
     `blocks_px` is the side of one voxel in pixels of the slice.
     """
@@ -53,6 +53,7 @@ class RealSlice:
     labels: npt.NDArray[np.int16]
     neighbour: npt.NDArray[np.int16]
     image: FloatArray | None
+    neighbour_image: FloatArray | None
     kind: str
     blocks_px: float
 
@@ -115,18 +116,20 @@ def _slice(case: Case, rng: np.random.Generator, size: int) -> RealSlice:
     offset = centre - matrix @ np.full(2, (size - 1) / 2)
     step = max(1, round(rng.uniform(1, 6) / spacing[axis]))
     other = int(np.clip(index + step * rng.choice([-1, 1]), 0, len(labels) - 1))
-    shape = (size, size)
-    return RealSlice(
-        ndimage.affine_transform(np.asarray(labels[index]).astype(np.int16), matrix, offset, shape, order=0),
-        ndimage.affine_transform(np.asarray(labels[other]).astype(np.int16), matrix, offset, shape, order=0),
-        None
-        if image is None
-        else ndimage.affine_transform(
-            np.asarray(image[index], np.float32), matrix, offset, shape, order=1, cval=-1000 if case.kind == "CT" else 0
-        ),
-        case.kind,
-        float(in_plane.max() * size / field_mm),
-    )
+    air = -1000 if case.kind == "CT" else 0
+
+    def labels_at(slice_index: int) -> npt.NDArray[np.int16]:
+        here = np.asarray(labels[slice_index]).astype(np.int16)
+        return ndimage.affine_transform(here, matrix, offset, (size, size), order=0)
+
+    def image_at(slice_index: int) -> FloatArray | None:
+        if image is None:
+            return None
+        here = np.asarray(image[slice_index], np.float32)
+        return ndimage.affine_transform(here, matrix, offset, (size, size), order=1, cval=air)
+
+    blocks_px = float(in_plane.max() * size / field_mm)
+    return RealSlice(labels_at(index), labels_at(other), image_at(index), image_at(other), case.kind, blocks_px)
 
 
 def _placement(rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -52,6 +52,8 @@ class Config:
         Shares of scenes from real label maps, and of real images, where prepared data is at hand.
     reuse : int
         Images rendered from one scene within a batch.
+    pair_share : float
+        Share of scenes of which two slices are rendered that belong together, for the slice memory.
     workers : int
         Processes that make batches; 0 makes them in the training process.
     seed : int
@@ -77,6 +79,7 @@ class Config:
     real_label_share: float = 0.15
     real_image_share: float = 0.25
     reuse: int = 2
+    pair_share: float = 0.5
     workers: int = 1
     seed: int = 0
     checkpoint_minutes: float = 3.0

@@ -11,14 +11,19 @@ from voxsam.training.scenes import Scene
 __all__ = ["degrade", "render", "to_display"]
 
 
-def render(scene: Scene, rng: np.random.Generator, bank: NoiseBank) -> FloatArray:
-    """Paint a scene with tissue values and textures, roughly in 0..1, without noise."""
+def render(
+    scene: Scene, rng: np.random.Generator, bank: NoiseBank, *, grain: np.random.Generator | None = None
+) -> FloatArray:
+    """Paint a scene with tissue values and textures, roughly in 0..1, without noise.
+
+    The next slice of the same anatomy is rendered with an equal `rng` and a `grain` of its own.
+    """
     size = scene.labels.shape[0]
     values = _tissue_values(scene, rng)
     image = values[scene.labels]
     count = len(values)
     sigma = np.where(rng.random(count) < 0.5, np.exp(rng.uniform(np.log(0.01), np.log(0.12), count)), 0)
-    texture = bank.cut(rng, size, scale_px=float(np.exp(rng.uniform(0, np.log(8)))))
+    texture = bank.cut(grain or rng, size, scale_px=float(np.exp(rng.uniform(0, np.log(8)))))
     image = image + sigma.astype(np.float32)[scene.labels] * texture
     if rng.random() < 0.5:  # contents of bowel, necrosis: patches of another value inside one region
         patchy = np.where(rng.random(count) < 0.15, rng.normal(0, 0.25, count), 0).astype(np.float32)
@@ -46,9 +51,14 @@ def _tissue_values(scene: Scene, rng: np.random.Generator) -> FloatArray:
     return values
 
 
-def degrade(image: FloatArray, rng: np.random.Generator, bank: NoiseBank) -> tuple[FloatArray, float]:
-    """Add bias, coarse sampling, streaks and noise; returns the image and the size of its noise."""
-    size = image.shape[0]
+def degrade(
+    image: FloatArray, rng: np.random.Generator, bank: NoiseBank, *, grain: np.random.Generator | None = None
+) -> tuple[FloatArray, float]:
+    """Add bias, coarse sampling, streaks and noise; returns the image and the size of its noise.
+
+    The noise itself comes from `grain`, where two slices share everything else.
+    """
+    size, grain = image.shape[0], grain or rng
     if rng.random() < 0.3:
         image = image * np.exp(np.float32(rng.uniform(0.05, 0.35)) * bank.cut(rng, size, scale_px=size / 3))
     if rng.random() < 0.35:
@@ -57,16 +67,16 @@ def degrade(image: FloatArray, rng: np.random.Generator, bank: NoiseBank) -> tup
         image = image + _streaks(size, rng)
     sigma = float(np.exp(rng.uniform(np.log(0.004), np.log(0.1))))
     kind = rng.random()
-    white = rng.standard_normal(image.shape, dtype=np.float32)
+    white = grain.standard_normal(image.shape, dtype=np.float32)
     if kind < 0.35:
         noise = white
     elif kind < 0.7:  # reconstruction kernels and interpolation correlate noise
-        noise = bank.cut(rng, size, scale_px=float(rng.choice([1.0, 1.0, 2.0])))
+        noise = bank.cut(grain, size, scale_px=float(rng.choice([1.0, 1.0, 2.0])))
     elif kind < 0.85:
         noise = white * np.sqrt(np.clip(image, 0.02, 2)) * np.float32(1.4)
     else:
         real = image + np.float32(sigma) * white
-        other = np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
+        other = np.float32(sigma) * grain.standard_normal(image.shape, dtype=np.float32)
         return np.sqrt(real * real + other * other), sigma
     return image + np.float32(sigma) * noise, sigma
 
@@ -100,7 +110,7 @@ def _streaks(size: int, rng: np.random.Generator) -> FloatArray:
 
 
 def to_display(image: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Window to three channels (3, S, S) in 0..1: mostly one grey image, sometimes three windows."""
+    """Window (H, W) to three channels (3, H, W) in 0..1: mostly one grey image, sometimes three windows."""
     ends = np.percentile(image[::2, ::2], [rng.uniform(0, 2), rng.uniform(98, 100)])
     low, span = float(ends[0]), max(float(ends[1] - ends[0]), 1e-3)  # an image may be flat
     high = low + span

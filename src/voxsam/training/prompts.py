@@ -13,8 +13,9 @@ from voxsam.training.scenes import BoolArray
 
 __all__ = ["FIRST_CLICKS", "KINDS", "FirstPrompt", "correction_click", "first_prompt"]
 
-KINDS = ("click", "box", "box+click", "mask", "clicks")
-KIND_SHARES = (0.43, 0.31, 0.07, 0.14, 0.05)
+KINDS = ("click", "box", "box+click", "mask", "clicks", "memory")
+KIND_SHARES = (0.42, 0.31, 0.07, 0.15, 0.05, 0.0)
+PAIR_SHARES = (0.32, 0.25, 0.05, 0.18, 0.04, 0.16)
 FIRST_CLICKS = 4
 
 
@@ -31,6 +32,8 @@ class FirstPrompt:
         -1 for padding.
     box_xyxy : (4,) float array or None
     mask_logits : (S / 2, S / 2) float array or None
+    memory_logits : (S / 2, S / 2) float array or None
+        The answer on the other image of a pair.
     """
 
     kind: int
@@ -38,33 +41,60 @@ class FirstPrompt:
     point_labels: npt.NDArray[np.int64]
     box_xyxy: FloatArray | None
     mask_logits: FloatArray | None
+    memory_logits: FloatArray | None = None
 
 
 def first_prompt(
-    target: BoolArray, rng: np.random.Generator, bank: NoiseBank, *, neighbour: BoolArray | None = None
+    target: BoolArray,
+    rng: np.random.Generator,
+    bank: NoiseBank,
+    *,
+    neighbour: BoolArray | None = None,
+    paired: bool = False,
 ) -> FirstPrompt:
-    """Draw a first prompt for a target (S, S); `neighbour` is the same structure in a slice nearby."""
-    kind = int(rng.choice(len(KINDS), p=KIND_SHARES))
+    """Draw a first prompt for a target (S, S).
+
+    Parameters
+    ----------
+    target : (S, S) bool array
+        Empty only where it is `paired`: the structure ends before this slice.
+    rng : numpy Generator
+    bank : NoiseBank
+    neighbour : (S, S) bool array, optional
+        The same structure in a slice nearby.
+    paired : bool
+        The image of that slice is at hand, so that it may be remembered.
+    """
+    carried_on = paired and neighbour is not None and bool(neighbour.any())
+    kind = int(rng.choice(len(KINDS), p=PAIR_SHARES if carried_on else KIND_SHARES))
+    if not target.any():
+        kind = KINDS.index("mask" if rng.random() < 0.4 else "memory")
     points: list[tuple[float, float, int]] = []
-    box = logits = None
-    if kind == 0:
+    box = logits = remembered = None
+    if KINDS[kind] == "click":
         points = [_click(target, rng)]
-    elif kind == 1:
+    elif KINDS[kind] == "box":
         box = jitter_box(target, rng)
-    elif kind == 2:
+    elif KINDS[kind] == "box+click":
         box = jitter_box(target, rng)
         points = [_click(target, rng)]
-    elif kind == 3:
+    elif KINDS[kind] == "mask":
         earlier = earlier_logits(target, rng, bank, neighbour)
         logits, box, points = earlier, *_carried(earlier, target, rng)
-    else:
+    elif KINDS[kind] == "clicks":
         points = [_click(target, rng) for _ in range(int(rng.integers(2, FIRST_CLICKS + 1)))]
         if rng.random() < 0.4:
             points[-1] = _miss(target, rng)
+    if (
+        neighbour is not None
+        and carried_on
+        and (kind == KINDS.index("memory") or (logits is not None and rng.random() < 0.7))
+    ):
+        remembered = blurred_edge(neighbour, rng, bank)
     xy, labels = np.zeros((FIRST_CLICKS, 2), np.float32), np.full(FIRST_CLICKS, -1)
     for i, (x, y, label) in enumerate(points):
         xy[i], labels[i] = (x, y), label
-    return FirstPrompt(kind, xy, labels, box, logits)
+    return FirstPrompt(kind, xy, labels, box, logits, remembered)
 
 
 def _click(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, int]:
@@ -122,8 +152,7 @@ def earlier_logits(
     source = neighbour if neighbour is not None and neighbour.sum() > 12 and rng.random() < 0.8 else target
     half = source[::2, ::2]
     size = half.shape[0]
-    distance = ndimage.distance_transform_edt(half) - ndimage.distance_transform_edt(~half)
-    distance = np.clip(distance, -12, 12).astype(np.float32)
+    distance = signed_distance(half)
     radius = max(np.sqrt(half.sum() / np.pi), 1.5)
     if source is target or rng.random() < 0.3:
         grow = np.exp(rng.normal(0, 0.1, 2))
@@ -134,6 +163,22 @@ def earlier_logits(
     rough = np.float32(rng.choice([0, 0.1, 0.25]) * radius) * bank.cut(rng, size, scale_px=radius / 2)
     sharpness = np.float32(np.exp(rng.uniform(-0.5, 1.5)))
     return np.asarray(np.clip((distance + rough) * sharpness, -12, 12), np.float32)
+
+
+def blurred_edge(mask: BoolArray, rng: np.random.Generator, bank: NoiseBank) -> FloatArray:
+    """Return logits at half size of an answer that is right but for its edge: what is remembered was looked at."""
+    half = mask[::2, ::2]
+    distance = signed_distance(half)
+    radius = max(np.sqrt(half.sum() / np.pi), 1.5)
+    rough = np.float32(rng.choice([0, 0.05, 0.15]) * radius) * bank.cut(rng, half.shape[0], scale_px=radius / 2)
+    sharpness = np.float32(np.exp(rng.uniform(0, 1.5)))
+    return np.asarray(np.clip((distance + rough) * sharpness, -12, 12), np.float32)
+
+
+def signed_distance(mask: BoolArray) -> FloatArray:
+    """Distance to the border in pixels, positive inside, at most 12 either way."""
+    distance = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    return np.clip(distance, -12, 12).astype(np.float32)
 
 
 def _carried(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from voxsam.training.noise import FloatArray, NoiseBank
 
-__all__ = ["Scene", "invent_scene", "paint_object"]
+__all__ = ["Scene", "invent_scene", "next_slice", "paint_object"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -97,6 +97,42 @@ def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int) -> Scene:
     for _ in range(rng.integers(0, 5)):
         _lesion(scene, frame, rng, bank)
     return scene
+
+
+def next_slice(scene: Scene, rng: np.random.Generator, bank: NoiseBank) -> Scene:
+    """Draw the same anatomy a little further on: everything moves somewhat, some regions shrink, grow or end."""
+    labels = scene.labels.copy()
+    size = labels.shape[0]
+    for region in range(1, len(scene.parents)):
+        if rng.random() < 0.25:
+            _resized(labels, region, scene.parents[region], rng)
+    pace = np.float32(abs(rng.normal(0, 1)) * size / 128)
+    centre = (size - 1) / 2
+    grow = 1 + rng.normal(0, 0.02, 2)
+    y, x = np.meshgrid(*((np.arange(size) - centre) * side + centre for side in grow), indexing="ij")
+    for scale, amount in ((size / 3, 2.0), (size / 10, 0.8)):
+        y = y + amount * pace * bank.cut(rng, size, scale_px=scale)
+        x = x + amount * pace * bank.cut(rng, size, scale_px=scale)
+    rows, columns = (np.clip(np.round(axis), 0, size - 1).astype(np.intp) for axis in (y, x))
+    return Scene(labels[rows, columns], list(scene.parents), list(scene.groups))
+
+
+def _resized(labels: npt.NDArray[np.int16], region: int, parent: int, rng: np.random.Generator) -> None:
+    """Let a region end, shrink or grow into its parent, in place."""
+    mask = labels == region
+    if not mask.any():
+        return
+    under = max(parent, 0)
+    factor = 0.0 if rng.random() < 0.3 else float(rng.uniform(0.4, 1.3))
+    labels[mask] = under
+    if factor:
+        centre = np.argwhere(mask).mean(0)
+        y, x = (
+            np.clip(np.round(centre[axis] + (np.arange(len(mask)) - centre[axis]) / factor), 0, len(mask) - 1)
+            for axis in (0, 1)
+        )
+        inside = mask[np.ix_(y.astype(np.intp), x.astype(np.intp))]
+        labels[inside & (labels == under)] = region
 
 
 def plain_frame(rng: np.random.Generator, bank: NoiseBank, size: int) -> Frame:
