@@ -31,7 +31,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a view's pixels become a model's input; a property of the checkpoint, not of the caller.
+    """How a view's pixels become a model's input, and its masks the view's; a property of the checkpoint.
 
     Parameters
     ----------
@@ -41,12 +41,29 @@ class Preprocessing:
         Keep the aspect and pad at the bottom and right, or stretch to the square.
     mean, std : tuple of float
         Subtracted and divided per channel after scaling to 0..1; zeros and ones for none.
+    resampling : {"bilinear", "area", "cubic"}
+        How the 8-bit view is resized: Pillow's bilinear filter, OpenCV's mean over areas, or scikit-image's cubic spline.
+    stretch : {"none", "view", "input"}
+        Whether darkest to brightest become the whole range: of each channel of the view before it is resized, or of
+        the resized view, channels together, before it is padded.
+    whole_prompts : bool
+        Positions are cut to whole pixels of the input.
+    mean_of : {"logits", "probabilities"}
+        What is interpolated where a mask is enlarged to the view.
     """
 
     input_size: int
     resize: Literal["longest_side", "squash"] = "longest_side"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resampling: Literal["bilinear", "area", "cubic"] = "bilinear"
+    stretch: Literal["none", "view", "input"] = "none"
+    whole_prompts: bool = False
+    mean_of: Literal["logits", "probabilities"] = "logits"
+
+
+#: SPDX names of licences that ask no more than to be named: models under another one say so before they are used.
+PERMISSIVE = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "ISC", "MIT"})
 
 
 @dataclass(frozen=True)
@@ -59,16 +76,28 @@ class WeightsFile:
     sha256 : str or None
         None where the publisher gives none.
     size_mb : float
+    name : str
+        Of the file, where the address does not end in it.
+    md5 : str or None
+        Where the publisher gives this instead; it tells a damaged file, not a forged one.
     """
 
     url: str
     sha256: str | None
     size_mb: float
+    name: str = ""
+    md5: str | None = None
 
     @property
     def filename(self) -> str:
         """The file's own name, as published."""
-        return self.url.rsplit("/", 1)[-1]
+        return self.name or self.url.rsplit("/", 1)[-1]
+
+    @property
+    def digest(self) -> str | None:
+        """The hash to check, as ``"sha256:…"`` or ``"md5:…"``; None where none was published."""
+        given = (("sha256", self.sha256), ("md5", self.md5))
+        return next((f"{kind}:{value}" for kind, value in given if value), None)
 
 
 @dataclass(frozen=True)
@@ -85,7 +114,7 @@ class ModelCard:
         ``"module:function"`` that builds the model from a card; a string, so that a list of cards needs no torch.
     preprocessing : Preprocessing
     licence : str
-        SPDX name of the weights' licence.
+        SPDX name of the weights' licence, or what their publisher says where there is no such name.
     parameters_m : float
         Millions of parameters.
     speed_class : str
@@ -107,6 +136,11 @@ class ModelCard:
     weights: WeightsFile | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     citation: str = ""
+
+    @property
+    def permissive(self) -> bool:
+        """True: the licence asks no more than to be named."""
+        return self.licence in PERMISSIVE
 
 
 @dataclass(frozen=True)
