@@ -105,7 +105,8 @@ class BatchMaker:
             for p, (target, neighbour) in enumerate(picture.targets):
                 batch.targets[b, p] = target
                 paired = bool(partners[b] != b)
-                prompt = first_prompt(target, rng, self.artist.bank, neighbour=neighbour, paired=paired)
+                loose = "loose boxes" not in self.config.without
+                prompt = first_prompt(target, rng, self.artist.bank, neighbour=neighbour, paired=paired, loose=loose)
                 batch.points_xy[b, p], batch.point_labels[b, p] = prompt.points_xy, prompt.point_labels
                 batch.kinds[b, p] = prompt.kind
                 if prompt.box_xyxy is not None:

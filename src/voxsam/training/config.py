@@ -10,7 +10,10 @@ from pathlib import Path
 
 from voxsam.errors import InputError
 
-__all__ = ["Config", "Phase"]
+__all__ = ["PARTS", "Config", "Phase"]
+
+#: What the generator can do without.
+PARTS = ("anatomy", "nesting", "degradation", "loose boxes")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Config:
         Images rendered from one scene within a batch.
     pair_share : float
         Share of scenes of which two slices are rendered that belong together, for the slice memory.
+    without : tuple of str
+        Parts of the generator to leave out, to learn what they are worth: ``"anatomy"`` (bodies and heads),
+        ``"nesting"`` (structures inside structures), ``"degradation"`` (noise, bias, coarse sampling), ``"loose boxes"``.
     workers : int
         Processes that make batches; 0 makes them in the training process.
     seed : int
@@ -80,6 +86,7 @@ class Config:
     real_image_share: float = 0.25
     reuse: int = 2
     pair_share: float = 0.5
+    without: tuple[str, ...] = ()
     workers: int = 1
     seed: int = 0
     checkpoint_minutes: float = 3.0
@@ -101,9 +108,15 @@ class Config:
             raise InputError(f"{path} names unknown settings {unknown}; known are {sorted(known)}")
         if "phases" in raw:
             raw["phases"] = tuple(Phase(**phase) for phase in raw["phases"])
-        if "round_shares" in raw:
-            raw["round_shares"] = tuple(raw["round_shares"])
+        for name in ("round_shares", "without"):
+            if name in raw:
+                raw[name] = tuple(raw[name])
         return cls(**raw)
+
+    def __post_init__(self) -> None:
+        for part in self.without:
+            if part not in PARTS:
+                raise InputError(f"the generator has no part {part!r} to leave out; it has {', '.join(PARTS)}")
 
     def to_json(self) -> str:
         """Write the configuration, so that a run can be repeated."""

@@ -106,7 +106,7 @@ class Artist:
             return self._from_scan(self.anatomy.draw_scan(rng, size), rng, paired=paired)
         if self.anatomy is not None and share < self.config.real_image_share + self.config.real_label_share:
             return self._from_labels(self.anatomy.draw_labels(rng, size), rng, paired=paired)
-        scene = invent_scene(rng, self.bank, size)
+        scene = invent_scene(rng, self.bank, size, without=self.config.without)
         return Drawing(0, scene, [], following=next_slice(scene, rng, self.bank) if paired else None)
 
     def _from_labels(self, piece: RealSlice, rng: np.random.Generator, *, paired: bool) -> Drawing:
@@ -193,9 +193,11 @@ class Artist:
         """Return the clean image, what a scanner makes of it, and the size of its noise."""
         if background is None:
             clean = render(scene, rng, self.bank, grain=grain)
+            if "degradation" in self.config.without:
+                return clean, clean, 0.0
             return clean, *degrade(clean, rng, self.bank, grain=grain)
         clean = self._paste(scene, background, rng)
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and "degradation" not in self.config.without:
             return clean, *degrade(clean, rng, self.bank, grain=grain)
         return clean, clean, 0.03
 

@@ -51,6 +51,7 @@ def first_prompt(
     *,
     neighbour: BoolArray | None = None,
     paired: bool = False,
+    loose: bool = True,
 ) -> FirstPrompt:
     """Draw a first prompt for a target (S, S).
 
@@ -64,6 +65,8 @@ def first_prompt(
         The same structure in a slice nearby.
     paired : bool
         The image of that slice is at hand, so that it may be remembered.
+    loose : bool
+        Boxes may be much too large.
     """
     carried_on = paired and neighbour is not None and bool(neighbour.any())
     kind = int(rng.choice(len(KINDS), p=PAIR_SHARES if carried_on else KIND_SHARES))
@@ -74,9 +77,9 @@ def first_prompt(
     if KINDS[kind] == "click":
         points = [_click(target, rng)]
     elif KINDS[kind] == "box":
-        box = jitter_box(target, rng)
+        box = jitter_box(target, rng, loose=loose)
     elif KINDS[kind] == "box+click":
-        box = jitter_box(target, rng)
+        box = jitter_box(target, rng, loose=loose)
         points = [_click(target, rng)]
     elif KINDS[kind] == "mask":
         earlier = earlier_logits(target, rng, bank, neighbour)
@@ -121,11 +124,11 @@ def _miss(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, in
     return (float(2 * xs[i]), float(2 * ys[i]), 0) if not target[2 * ys[i], 2 * xs[i]] else _click(target, rng)
 
 
-def jitter_box(target: BoolArray, rng: np.random.Generator) -> FloatArray:
-    """Draw a box as people do: mostly close, sometimes loose, sometimes a little inside."""
+def jitter_box(target: BoolArray, rng: np.random.Generator, *, loose: bool = True) -> FloatArray:
+    """Draw a box as people do: mostly close, sometimes `loose`, sometimes a little inside."""
     tight = bounds(target)
     sides = np.tile(tight[2:] - tight[:2] + 1, 2)
-    style = rng.random()
+    style = rng.random() * (1.0 if loose else 0.6)
     if style < 0.35:
         move = rng.uniform(-0.02, 0.02, 4) * sides
     elif style < 0.6:

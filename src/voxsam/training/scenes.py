@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +71,7 @@ class Frame:
         return dx * cosine + dy * sine, dy * cosine - dx * sine
 
 
-def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int) -> Scene:
+def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int, *, without: Collection[str] = ()) -> Scene:
     """Draw a scene of a random kind, seen at a random zoom.
 
     Parameters
@@ -79,10 +80,12 @@ def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int) -> Scene:
     bank : NoiseBank
     size : int
         Side of the image in pixels.
+    without : collection of str
+        Parts to leave out, see `config.Config`.
     """
     frame = _frame(rng, bank, size)
     scene = Scene(np.zeros((size, size), np.int16))
-    kind = rng.random()
+    kind = rng.random() if "anatomy" not in without else float(rng.choice([0.6, 0.9]))
     if kind < 0.5:
         _body(scene, frame, rng, bank)
     elif kind < 0.64:
@@ -94,7 +97,7 @@ def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int) -> Scene:
             scene.paint(np.ones((size, size), bool), parent=0)
     for _ in range(rng.integers(2, 9) if kind >= 0.78 else rng.integers(0, 5)):
         paint_object(scene, frame, rng, bank)
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(0 if "nesting" in without else rng.integers(0, 5)):
         _lesion(scene, frame, rng, bank)
     return scene
 
