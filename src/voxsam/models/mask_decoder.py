@@ -81,8 +81,8 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([own.expand(len(tokens), -1, -1), tokens], dim=1)
         image = features + maps
         B, C, H, W = image.shape
-        tokens, image = self.transformer(tokens, image.flatten(2).mT, positions.flatten(2).mT)
-        upscaled = self.output_upscaling(image.mT.reshape(B, C, H, W))  # (B, C / 8, 4 * H, 4 * W)
+        tokens, image = self.transformer(tokens, image.flatten(2).transpose(1, 2), positions.flatten(2).transpose(1, 2))
+        upscaled = self.output_upscaling(image.transpose(1, 2).reshape(B, C, H, W))  # (B, C / 8, 4 * H, 4 * W)
         chosen = range(1, 1 + ALTERNATIVES) if multimask else range(1)
         filters = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], dim=1)
         masks = (filters @ upscaled.flatten(2)).view(B, len(chosen), 4 * H, 4 * W)

@@ -20,6 +20,7 @@ def split_windows(x: Tensor, window: int) -> Tensor:
 def join_windows(windows: Tensor, shape: tuple[int, int]) -> Tensor:
     """Undo `split_windows`: ``(B * windows, window, window, C)`` back to ``(B, H, W, C)`` with ``(H, W) = shape``."""
     _, window, _, C = windows.shape
-    down, across = -(-shape[0] // window), -(-shape[1] // window)
+    # rounded up with positive numbers alone: ONNX rounds quotients towards zero
+    down, across = (shape[0] + window - 1) // window, (shape[1] + window - 1) // window
     x = windows.view(-1, down, across, window, window, C).transpose(2, 3)
     return x.reshape(-1, down * window, across * window, C)[:, : shape[0], : shape[1]]
