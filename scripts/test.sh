@@ -19,7 +19,7 @@ if command -v xvfb-run >/dev/null; then
   pytest=(xvfb-run -a -s "-screen 0 1400x1000x24" "${pytest[@]}")
 elif [ -z "${DISPLAY:-}" ] && [ "$(uname)" = Linux ]; then
   echo "no display: tests/napari is left out; CONTRIBUTING.md says how to get a virtual one"
-  pytest+=(-p no:pytest-qt --ignore=tests/napari)
+  pytest+=(-p no:pytest-qt --ignore=tests/napari --ignore=napari_plugin)
 fi
 if [ $# -gt 0 ]; then
   step "pytest" "${pytest[@]}" "$@"
