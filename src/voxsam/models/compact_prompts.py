@@ -66,7 +66,8 @@ class CompactPromptEncoder(nn.Module):
 
     def positions(self, xy: Tensor, height: int, width: int) -> Tensor:
         """Fourier features (..., C) of pixel positions (..., 2) in an image of `height` x `width`."""
-        unit = (xy + 0.5) / xy.new_tensor([width, height]) * 2 - 1
+        x, y = xy.unbind(-1)  # one by one: a tensor of the two sides would be a constant in an exported graph
+        unit = torch.stack([(x + 0.5) / width, (y + 0.5) / height], -1) * 2 - 1
         phase = 2 * torch.pi * unit @ self.frequencies
         return torch.cat([phase.sin(), phase.cos()], -1)
 
