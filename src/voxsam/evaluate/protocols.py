@@ -76,6 +76,7 @@ class Answer:
     dice_unbounded: float | None = None
     carried_mm: float | None = None
     carried_share: float | None = None
+    quality: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +242,7 @@ class _Trial:
         self._bench = bench
         self._seconds = 0.0
         self._last: BoolArray | None = None
+        self._quality: float | None = None
 
     def __enter__(self) -> _Trial:
         self._object = self._bench.session.add_object(f"label {self._bench.label}")
@@ -259,10 +261,11 @@ class _Trial:
         if asked_anew or self._last is None:
             started, place = time.perf_counter(), target.place
             preview = self._bench.session.preview(self._object, plane=place.plane, index=place.index)
-            self._last = np.asarray(preview.mask, bool)
+            self._last, self._quality = np.asarray(preview.mask, bool), preview.score
             self._seconds += time.perf_counter() - started
         found = self._last
-        return Answer(step, target.place, target.truth, found, dice(target.truth, found), self._taken())
+        overlap = dice(target.truth, found)
+        return Answer(step, target.place, target.truth, found, overlap, self._taken(), quality=self._quality)
 
     def in_volume(self, step: str, place: SlicePlace, truth: BoolArray, *, asked_anew: bool = True) -> Answer:
         """Ask for the whole structure, and score it as the challenge does."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from voxsam.errors import FormatError
+from voxsam.evaluate.calibration import calibrations
 from voxsam.evaluate.gallery import html_page
 from voxsam.evaluate.run import Evaluation
 from voxsam.evaluate.scores import Score
@@ -106,6 +107,9 @@ def markdown_report(evaluation: Evaluation, summary: Summary) -> str:
         if differences:
             pieces += [f"### {methods[0]} less each other method, paired", differences]
         pieces += ["### By label", _label_table(summary, protocol, methods)]
+    quality = _quality_table(evaluation.scores)
+    if quality:
+        pieces += ["## Predicted against true quality", quality]
     return "\n\n".join(pieces) + "\n"
 
 
@@ -155,6 +159,23 @@ def _label_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str
     return _table(header, [[*row[:2], *(row[i + 2] for i in kept)] for row in rows])
 
 
+def _quality_table(scores: Sequence[Score]) -> str:
+    """How a model's own estimates of its quality bear out; empty where there are none."""
+    rows = [
+        [
+            of.method,
+            of.protocol,
+            of.step,
+            f"{of.correlation:.2f}",
+            f"{of.bias:+.3f}",
+            f"{of.error:.3f}",
+            str(of.answers),
+        ]
+        for of in calibrations(scores)
+    ]
+    return _table(["", "protocol", "step", "correlation", "bias", "mean error", "answers"], rows) if rows else ""
+
+
 def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
     if estimate is None:
         return "-"
@@ -186,6 +207,7 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "cases": evaluation.cases,
         "summary": [line.to_json() for line in summary.lines],
         "differences": [line.to_json() for line in summary.differences],
+        "quality": [line.to_json() for line in calibrations(evaluation.scores)],
         "by_label": [
             {"protocol": protocol, "dataset": dataset, "label": label, "methods": _rounded(cells)}
             for (protocol, dataset, label), cells in summary.by_label.items()

@@ -355,6 +355,7 @@ def _score(protocol: Protocol, bench: Bench, label_name: str, answer: Answer) ->
         dice_unbounded=answer.dice_unbounded,
         carried_mm=answer.carried_mm,
         carried_share=answer.carried_share,
+        quality=answer.quality,
     )
 
 

@@ -37,6 +37,8 @@ class Score:
     carried_mm, carried_share : float or None
         ``seed-and-propagate``: how far from the seed, mean of both ways, the slices keep a Dice of 0.8; and as a share
         of the way to the structure's ends.
+    quality : float or None
+        On slices: the intersection over union that the model itself expected.
     """
 
     protocol: str
@@ -60,6 +62,7 @@ class Score:
     dice_unbounded: float | None = None
     carried_mm: float | None = None
     carried_share: float | None = None
+    quality: float | None = None
 
     @property
     def target(self) -> tuple[str, str, int, int]:

@@ -37,6 +37,11 @@ class Preview(Protocol):
         """(rows, columns) in array order, the whole slice."""
         ...
 
+    @property
+    def score(self) -> float | None:
+        """The intersection over union that the model expects; None where nothing is expected."""
+        ...
+
 
 class Segmenter(Protocol):
     """The verbs of a session that an evaluation uses."""
@@ -55,6 +60,7 @@ class SlicePreview:
     """A baseline's answer on one slice: (rows, columns) in array order."""
 
     mask: BoolArray
+    score: float | None = None
 
 
 class BaselineSession:
