@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPaintEvent, QPalette
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import (
     QAbstractButton,
     QGridLayout,
@@ -20,13 +20,29 @@ from qtpy.QtWidgets import (
 
 from voxsam_napari.panels.icons import icon
 
-__all__ = ["ACCENT", "GAP", "IconButton", "Panel", "TextButton", "described", "faint", "row"]
+__all__ = [
+    "GAP",
+    "GROUP_GAP",
+    "TABLE",
+    "Choice",
+    "Faint",
+    "Form",
+    "IconButton",
+    "Panel",
+    "TextButton",
+    "described",
+    "row",
+    "text_color",
+]
 
 #: Pixels between controls that belong together, and between groups of them.
 GAP, GROUP_GAP = 6, 10
-#: The colour of the one step that a panel is for; white reads on it, and it reads on dark and on light.
-ACCENT = QColor(38, 118, 184)
-
+#: A list that lies calmly on the ground of any theme.
+TABLE = """
+QTableWidget { background: rgba(127, 127, 127, 26); border-radius: 4px; }
+QTableWidget::item { padding: 2px; }
+QTableWidget::item:selected { background: rgba(46, 134, 208, 90); }
+"""
 _BUTTON = """
 {kind} {{ background: rgba(127, 127, 127, 46); border: 1px solid transparent; border-radius: 4px; padding: {padding}; }}
 {kind}:hover {{ background: rgba(127, 127, 127, 92); }}
@@ -132,6 +148,9 @@ class TextButton(_Themed, QPushButton):
 class Panel(QWidget):
     """What the panels share: a column of rows, and buttons that show the keys they are bound to."""
 
+    #: What a folded section still says of its panel.
+    summarised = Signal(str)
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setAccessibleName(name)
@@ -205,13 +224,25 @@ def described(control: QWidget, name: str, tip: str) -> QWidget:
     return control
 
 
-def faint(text: str = "") -> QLabel:
-    """Make a label for facts beside the matter: smaller, calmer, in as many lines as it takes."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setStyleSheet("QLabel { color: rgb(140, 144, 150); font-size: 8pt; }")
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+class Faint(QLabel):
+    """Facts beside the matter: smaller, calmer, in as many lines as they take."""
+
+    def __init__(self, text: str = "", *, wrap: bool = True) -> None:
+        super().__init__(text)
+        self.setWordWrap(wrap)
+        self.setStyleSheet("QLabel { font-size: 8pt; }")
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002, N802 - Qt's name
+        """Paint in the colour of the theme's text, let through a little of the ground."""
+        painter = QPainter(self)
+        painter.setOpacity(0.74)
+        painter.setPen(text_color(self))
+        flags = Qt.AlignmentFlag.AlignLeft | (
+            Qt.AlignmentFlag.AlignTop if self.wordWrap() else Qt.AlignmentFlag.AlignVCenter
+        )
+        wrap = Qt.TextFlag.TextWordWrap if self.wordWrap() else Qt.TextFlag.TextSingleLine
+        painter.drawText(self.contentsRect(), int(flags) | int(wrap), self.text())
+        painter.end()
 
 
 class Choice(QWidget):

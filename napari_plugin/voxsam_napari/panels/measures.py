@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
-from voxsam_napari.panels.controls import Form, IconButton, Panel, TextButton, described, faint, row
+from voxsam_napari.panels.controls import Faint, Form, IconButton, Panel, TextButton, described, row
 
 __all__ = ["MeasurePanel", "MeasureShown"]
 
@@ -83,9 +83,9 @@ class MeasurePanel(Panel):
         self.shown = MeasureShown()
         self.values: dict[str, QLabel] = {}
         self.jump = IconButton("jump", "Go to the longest diameter", "Go to the slice of the longest diameter", side=24)
-        self.copy = TextButton("&Copy", "Copy the measurements as text", "copy")
+        self.copy = TextButton("Cop&y", "Copy the measurements as text", "copy")
         self.view_3d = TextButton("&3D view", "Look at the result in 3D", "cube", checkable=True)
-        self.note = faint("Prompts came after this mask was made: propagate or refine.")
+        self.note = Faint("Prompts came after this mask was made: propagate or refine.")
         self._keyed = {"view_3d": self.view_3d, "copy": self.copy}
         form = Form()
         form.setVerticalSpacing(3)
@@ -119,6 +119,7 @@ class MeasurePanel(Panel):
         for name, value in shown.lines:
             self.values[name].setText(value)
         measured = shown.volume_ml is not None
+        self.summarised.emit(self.values["Volume"].text() if measured else "")
         self.jump.setEnabled(shown.slice_index is not None)
         self.copy.setEnabled(measured)
         self.view_3d.setEnabled(measured or shown.view_3d)

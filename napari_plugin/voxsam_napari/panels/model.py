@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
 
-from voxsam_napari.panels.controls import Form, Panel, TextButton, described, faint
+from voxsam_napari.panels.controls import Faint, Form, Panel, TextButton, described
 
 __all__ = ["ModelChoice", "ModelPanel", "ModelShown"]
 
@@ -74,14 +74,14 @@ class ModelPanel(Panel):
         self.device = described(QComboBox(), "Device", "Where the model runs")
         self.licence = described(QLabel(), "Licence", "Licence of the model's weights")
         self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.facts = faint()
-        self.download = TextButton("&Download the weights", "Fetch the weights once and check them", "download")
+        self.facts = Faint()
+        self.download = TextButton("Download the wei&ghts", "Fetch the weights once and check them", "download")
         self.progress = described(QProgressBar(), "Model progress", "How far the model's preparation is")
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(6)
         form = Form()
         form.add("&Model", self.model)
-        form.add("D&evice", self.device)
+        form.add("Devic&e", self.device)
         line = form.end
         form.addWidget(QLabel("Licence"), line, 0)
         form.addWidget(self.licence, line, 1)
@@ -112,6 +112,7 @@ class ModelPanel(Panel):
         self.licence.setText(chosen.licence if chosen else "\N{EN DASH}")
         self.licence.setToolTip(chosen.citation or "Licence of the model's weights" if chosen else "No model chosen")
         self.facts.setText(self._facts(chosen))
+        self.summarised.emit(" · ".join((chosen.name, shown.device, chosen.licence)) if chosen else "none chosen")
         self.facts.setVisible(bool(self.facts.text()))
         self.download.setVisible(chosen is not None and not chosen.ready and shown.state != "loading")
         self.progress.setVisible(shown.total > 0)

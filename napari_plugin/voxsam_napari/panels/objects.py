@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from voxsam_napari.panels.controls import Form, IconButton, Panel, TextButton, described, row, text_color
+from voxsam_napari.panels.controls import TABLE, Form, IconButton, Panel, TextButton, described, row, text_color
 from voxsam_napari.panels.icons import icon, swatch
 
 __all__ = ["ObjectListPanel", "ObjectRow", "ObjectsShown"]
@@ -109,8 +109,8 @@ class ObjectListPanel(Panel):
         self.protect = described(QComboBox(), "Do not touch", "A labels layer whose voxels no mask may take")
         self._keyed = {"add_object": self.add, "next_object": self.next, "delete_object": self.delete}
         form = Form()
-        form.add("&Overlap", self.overlap)
-        form.add("&Protect", self.protect)
+        form.add("Overlap", self.overlap)
+        form.add("Protect", self.protect)
         self.column.addWidget(self.table)
         self.column.addLayout(row(self.add, self.next, self.start, self.delete))
         self.column.addLayout(form)
@@ -213,11 +213,7 @@ class _Table(QTableWidget):
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)  # tab leaves the table
         self.setIconSize(QSize(18, 18))
-        self.setStyleSheet(
-            "QTableWidget { background: rgba(127, 127, 127, 26); border-radius: 4px; }"
-            "QTableWidget::item { padding: 2px; }"
-            "QTableWidget::item:selected { background: rgba(46, 134, 208, 90); }"
-        )
+        self.setStyleSheet(TABLE)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(28)
         self.horizontalHeader().hide()

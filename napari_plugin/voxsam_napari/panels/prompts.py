@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QKeyEvent
-from qtpy.QtWidgets import QCheckBox, QListWidget, QListWidgetItem, QWidget
+from qtpy.QtGui import QColor, QKeyEvent, QPaintEvent
+from qtpy.QtWidgets import QAbstractItemView, QCheckBox, QHeaderView, QTableWidget, QTableWidgetItem
 
-from voxsam_napari.panels.controls import IconButton, Panel, TextButton, described, faint, row
+from voxsam_napari.panels.controls import TABLE, Faint, IconButton, Panel, TextButton, described, row, text_color
 from voxsam_napari.panels.icons import icon
 
 __all__ = ["PromptPanel", "PromptRow", "PromptsShown"]
 
 #: Green and red that people with red-green blindness tell apart by lightness; the signs differ besides.
 POSITIVE, NEGATIVE = QColor(64, 190, 110), QColor(232, 84, 60)
+
+MINUS = "\N{MINUS SIGN}"
 
 _TOOLS = {
     "point": ("Point", "Point: click into the object"),
@@ -90,15 +92,15 @@ class PromptPanel(Panel):
         self.tools = {
             name: IconButton(name, text, tip, checkable=True, side=34) for name, (text, tip) in _TOOLS.items()
         }
-        self.polarity = TextButton("&Include", "The next prompt says what belongs to the object")
+        self.polarity = TextButton("", "The next prompt says what belongs to the object")
         self.live = described(
-            QCheckBox("&Live preview"), "Live preview", "Show what a click would give while the mouse moves"
+            QCheckBox("Live preview"), "Live preview", "Show what a click would give while the mouse moves"
         )
         self.accept = TextButton("A&ccept slice", "Keep this slice as it is shown", "check", main=True)
         self.undo = IconButton("undo", "Undo", "Nothing to undo")
         self.redo = IconButton("redo", "Redo", "Nothing to redo")
         self.prompts = _PromptList()
-        self.hint = faint()
+        self.hint = Faint()
         self._keyed = {**self.tools, "accept": self.accept, "polarity": self.polarity}
         self.column.addLayout(row(*self.tools.values(), self.polarity))
         self.column.addLayout(row(self.accept, self.undo, self.redo))
@@ -144,14 +146,12 @@ class PromptPanel(Panel):
 
     def _show_polarity(self, shown: PromptsShown) -> None:
         color = POSITIVE if shown.positive else NEGATIVE
-        text, name = ("&Include", "plus") if shown.positive else ("&Exclude", "minus")
-        if self.polarity.text() != text or not self.polarity.styleSheet().startswith(
-            "\nQPushButton { background: rgba("
-        ):
+        text, name = ("Incl&ude", "plus") if shown.positive else ("Excl&ude", "minus")
+        if self.polarity.text() != text:
             self.polarity.setText(text)
             self.polarity.setAccessibleName(f"Next prompt: {text.replace('&', '').lower()}")
-        self.polarity.setStyleSheet(_POLARITY.format(color.red(), color.green(), color.blue()))
-        self.polarity.set_icon(name)
+            self.polarity.setStyleSheet(_POLARITY.format(color.red(), color.green(), color.blue()))
+            self.polarity.set_icon(name)
         self.polarity.tip = (
             "The next prompt says what belongs to the object; press to exclude. A right-click excludes at once"
             if shown.positive
@@ -174,69 +174,82 @@ class PromptPanel(Panel):
         self.undo.clicked.connect(self.undo_asked)
         self.redo.clicked.connect(self.redo_asked)
         self.prompts.removed.connect(self.prompt_removed)
-        self.prompts.itemActivated.connect(lambda item: self.prompt_chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
-        self.prompts.itemClicked.connect(lambda item: self.prompt_chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
+        self.prompts.went.connect(self.prompt_chosen)
 
 
-class _PromptList(QListWidget):
-    """What was said, newest last; Delete takes the chosen one back."""
+class _PromptList(QTableWidget):
+    """What was said, newest last; a click goes there, the cross or Delete takes it back."""
 
     removed = Signal(int)
+    went = Signal(int)
     _LINE = 24
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(0, 2)
         described(self, "Prompts of this object", "Click: go there. Delete: take this prompt back")
         self.setIconSize(QSize(16, 16))
-        self.setStyleSheet(
-            "QListWidget { background: rgba(127, 127, 127, 26); border-radius: 4px; }"
-            "QListWidget::item { padding: 2px; }"
-            "QListWidget::item:selected { background: rgba(46, 134, 208, 90); }"
-        )
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)  # tab leaves the list
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setStyleSheet(TABLE)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(self._LINE)
+        self.horizontalHeader().hide()
+        self.horizontalHeader().setMinimumSectionSize(self._LINE)
+        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.setColumnWidth(1, self._LINE + 2)
         self._shown: tuple[PromptRow, ...] = ()
+        self._ink: QColor | None = None
+        self.cellClicked.connect(self._clicked)
 
     def fill(self, prompts: tuple[PromptRow, ...]) -> None:
-        """Show the prompts; the newest is in sight."""
+        """Show the prompts, the newest in sight; emits nothing."""
         if prompts == self._shown:
             return
-        at = self.currentRow()
+        at = min(self.currentRow(), len(prompts) - 1)
         self._shown = prompts
         with QSignalBlocker(self):
-            self.clear()
-            for prompt in prompts:
-                self._append(prompt)
-            self.setCurrentRow(min(at, len(prompts) - 1))
+            self.setRowCount(len(prompts))
+            for place, prompt in enumerate(prompts):
+                self._fill_row(place, prompt)
+            if at >= 0:
+                self.setCurrentCell(at, 0)
         self.setFixedHeight(min(max(len(prompts), 1), 4) * self._LINE + 6)
         self.scrollToBottom()
 
-    def _append(self, prompt: PromptRow) -> None:
-        item = QListWidgetItem(icon(prompt.kind, POSITIVE if prompt.positive else NEGATIVE), "", self)
-        sign = "+" if prompt.positive else "\N{MINUS SIGN}"
-        item.setText(f"{sign} {prompt.text}")
-        item.setData(Qt.ItemDataRole.UserRole, prompt.key)
-        item.setData(
-            Qt.ItemDataRole.AccessibleTextRole, f"{'include' if prompt.positive else 'exclude'}: {prompt.text}"
-        )
-        item.setSizeHint(QSize(0, self._LINE))
-        take_back = IconButton("cancel", f"Remove {prompt.text}", "Take this prompt back", side=22)
-        take_back.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # Delete does the same for the keyboard
-        take_back.clicked.connect(lambda _=False, key=prompt.key: self.removed.emit(key))
-        self.setItemWidget(item, _at_the_right(take_back))
+    def _fill_row(self, at: int, prompt: PromptRow) -> None:
+        self._ink = text_color(self)
+        said = QTableWidgetItem(icon(prompt.kind, POSITIVE if prompt.positive else NEGATIVE), "")
+        said.setText(f"{'+' if prompt.positive else MINUS} {prompt.text}")
+        spoken = f"{'include' if prompt.positive else 'exclude'}: {prompt.text}"
+        said.setData(Qt.ItemDataRole.AccessibleTextRole, spoken)
+        said.setToolTip("Go to this prompt")
+        take_back = QTableWidgetItem(icon("cancel", self._ink), "")
+        take_back.setData(Qt.ItemDataRole.AccessibleTextRole, f"take back: {spoken}")
+        take_back.setToolTip("Take this prompt back (Delete)")
+        self.setItem(at, 0, said)
+        self.setItem(at, 1, take_back)
+
+    def _clicked(self, at: int, column: int) -> None:
+        (self.removed if column else self.went).emit(self._shown[at].key)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Let Delete and Backspace take the chosen prompt back."""
-        item = self.currentItem()
-        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and item is not None:
-            self.removed.emit(item.data(Qt.ItemDataRole.UserRole))
+        """Let Delete and Backspace take the chosen prompt back, Return and the space bar go to it."""
+        at = self.currentRow()
+        if at >= 0 and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self._clicked(at, 1)
+        elif at >= 0 and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
+            self._clicked(at, self.currentColumn())
         else:
             super().keyPressEvent(event)
 
-
-def _at_the_right(button: IconButton) -> QWidget:
-    """Make a line that only its button covers, so that the list's own text shows and takes clicks."""
-    line = QWidget()
-    line.setStyleSheet("background: transparent;")
-    line.setLayout(row(0, button))
-    line.layout().setContentsMargins(0, 0, 2, 0)
-    return line
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint; the crosses are drawn anew where a theme has changed the colour of the text."""
+        if text_color(self) != self._ink:
+            with QSignalBlocker(self):
+                for at, prompt in enumerate(self._shown):
+                    self._fill_row(at, prompt)
+        super().paintEvent(event)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QLabel, QProgressBar, QSpinBox, QStackedWidget, QWidget
 
-from voxsam_napari.panels.controls import Choice, IconButton, Panel, TextButton, described, faint, row
+from voxsam_napari.panels.controls import Choice, Faint, IconButton, Panel, TextButton, described, row
 
 __all__ = ["PropagatePanel", "PropagateShown", "Reach"]
 
@@ -64,14 +64,14 @@ class PropagatePanel(Panel):
         )
         self.first = described(QSpinBox(), "First slice", "First slice of the range")
         self.last = described(QSpinBox(), "Last slice", "Last slice of the range")
-        self.run = TextButton("P&ropagate", "Segment the object in 3D from its prompts", "propagate", main=True)
+        self.run = TextButton("Propaga&te", "Segment the object in 3D from its prompts", "propagate", main=True)
         self.refine = TextButton(
-            "Re&fine", "Apply the new prompts near where they are; good slices elsewhere stay", "refine"
+            "&Refine", "Apply the new prompts near where they are; good slices elsewhere stay", "refine"
         )
         self.progress = described(QProgressBar(), "Progress", "Slices done")
         self.progress.setFixedHeight(30)
         self.cancel = IconButton("cancel", "Cancel", "Stop; the mask stays as it was before")
-        self.text = faint()
+        self.text = Faint()
         self._keyed = {"propagate": self.run, "refine": self.refine, "cancel": self.cancel}
         self._steps = QStackedWidget()
         for line in (row(self.run, self.refine), row(self.progress, self.cancel)):

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFrame, QLabel, QVBoxLayout
 
-from voxsam_napari.panels.controls import Panel, TextButton, described, faint, row
+from voxsam_napari.panels.controls import Faint, Panel, TextButton, described, row
 
 __all__ = ["SavePanel", "SaveShown"]
 
@@ -65,12 +65,12 @@ class SavePanel(Panel):
         self.shown = SaveShown()
         self.ask_path = ask_path or self._ask
         self.save_mask = TextButton("&Save masks …", "Save the masks on the scan's own grid", "save", main=True)
-        self.save_session = TextButton("Sa&ve session …", "Save prompts, masks and settings to go on later", "session")
-        self.open_session = TextButton("&Open …", "Open a saved session", "open")
+        self.save_session = TextButton("Save session …", "Save prompts, masks and settings to go on later", "session")
+        self.open_session = TextButton("Open …", "Open a saved session", "open")
         self.autosave = described(
-            QCheckBox("A&utosave"), "Autosave", "Keep every edit on disk at once, so that a crash loses nothing"
+            QCheckBox("Autosave"), "Autosave", "Keep every edit on disk at once, so that a crash loses nothing"
         )
-        self.paths = faint()
+        self.paths = Faint()
         self.found = _Found()
         self._keyed = {
             "save_mask": self.save_mask,
@@ -98,7 +98,7 @@ class SavePanel(Panel):
         self.open_session.setEnabled(bool(shown.scan) and not shown.busy)
         with QSignalBlocker(self.autosave):
             self.autosave.setChecked(shown.autosave)
-        self.autosave.setText(f"A&utosave · {shown.autosave_text}" if shown.autosave_text else "A&utosave")
+        self.autosave.setText(f"Autosave · {shown.autosave_text}" if shown.autosave_text else "Autosave")
         saved = [("Masks", shown.mask_path), ("Session", shown.session_path)]
         self.paths.setText(shown.busy or "\n".join(f"{what}: {Path(path).name}" for what, path in saved if path))
         self.paths.setToolTip("\n".join(path for _, path in saved if path))
@@ -138,8 +138,8 @@ class _Found(QFrame):
         self.setAccessibleName("An earlier session was found")
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.restore = TextButton("&Restore", "Go on where that session was left")
-        self.discard = TextButton("&Discard", "Forget that session and start anew")
+        self.restore = TextButton("Restore", "Go on where that session was left")
+        self.discard = TextButton("Discard", "Forget that session and start anew")
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 6, 8, 6)
         column.addWidget(self.text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QLabel
 
-from voxsam_napari.panels.controls import Form, Panel, described, faint, row
+from voxsam_napari.panels.controls import Faint, Form, Panel, described, row
 
 __all__ = ["EnhanceChoice", "ScanPanel", "ScanShown", "WindowChoice"]
 
@@ -92,7 +92,7 @@ class ScanPanel(Panel):
         self.shown = ScanShown()
         self.image = described(QComboBox(), "Image layer", "The image layer to segment; it is never changed")
         self.channel = described(QComboBox(), "Channel", "Which channel or time point of this image to segment")
-        self.facts = faint()
+        self.facts = Faint()
         self.window = described(QComboBox(), "Window preset", "Grey values that you and the model see")
         self.width = self._number("Window width", "Window width: from black to white", 0.001, 1e6)
         self.level = self._number("Window level", "Window level: the value shown as mid-grey", -1e6, 1e6)
@@ -183,9 +183,9 @@ class ScanPanel(Panel):
     def _lay_out(self) -> None:
         form = Form()
         form.add("&Image", self.image)
-        self._channel_label = form.add("C&hannel", self.channel)
+        self._channel_label = form.add("Cha&nnel", self.channel)
         form.addWidget(self.facts, form.end, 1)
-        form.add("&Window", self.window)
+        form.add("Wind&ow", self.window)
         numbers = row(self.width, self.level)
         line = form.end
         form.addWidget(QLabel("W / L"), line, 0)

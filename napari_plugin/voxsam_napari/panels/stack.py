@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from voxsam_napari.panels.controls import GAP, GROUP_GAP, described
+from voxsam_napari.panels.controls import GAP, GROUP_GAP, Faint, Panel, described, row
 from voxsam_napari.panels.measures import MeasurePanel
 from voxsam_napari.panels.message import MessageLine
 from voxsam_napari.panels.model import ModelPanel
@@ -41,6 +41,8 @@ class Section(QWidget):
     def __init__(self, title: str, content: QWidget, *, is_open: bool = True) -> None:
         super().__init__()
         self.content = content
+        self.summary = Faint(wrap=False)
+        self.summary.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.header = QToolButton()
         self.header.setText(title)
         self.header.setCheckable(True)
@@ -52,6 +54,8 @@ class Section(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
+        self.header.setLayout(row(0, self.summary))
+        self.header.layout().setContentsMargins(0, 0, 6, 0)
         column.addWidget(self.header)
         column.addWidget(content)
         self.header.toggled.connect(self._fold)
@@ -59,6 +63,7 @@ class Section(QWidget):
 
     def _fold(self, is_open: bool) -> None:
         self.content.setVisible(is_open)
+        self.summary.setVisible(not is_open)
         self.header.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 
@@ -92,6 +97,8 @@ class PanelStack(QWidget):
     def add_section(self, title: str, widget: QWidget, *, is_open: bool = True) -> Section:
         """Add a section that folds, after those that are there."""
         section = Section(title, widget, is_open=is_open)
+        if isinstance(widget, Panel):
+            widget.summarised.connect(section.summary.setText)
         self._column.insertWidget(self._column.count() - 1, section)
         self.sections[title] = section
         return section

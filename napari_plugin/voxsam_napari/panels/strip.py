@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QToolTip, QWidget
 
-from voxsam_napari.panels.controls import Panel, TextButton, described, faint, row
+from voxsam_napari.panels.controls import Faint, Panel, TextButton, described, row
 
 __all__ = ["SOURCES", "SliceStrip", "StripPanel", "StripShown", "StripSlice"]
 
@@ -259,15 +259,16 @@ class StripPanel(Panel):
         super().__init__("Slices")
         self.strip = SliceStrip()
         self.text = QLabel()
+        self.text.setStyleSheet("QLabel { font-size: 9pt; }")
         self.next = TextButton(
-            "&Next to check", "Go to the next slice that is doubtful or where the mask stopped", "next"
+            "Next to chec&k", "Go to the next slice that is doubtful or where the mask stopped", "next"
         )
         self.legend = QWidget()
         self.legend.setLayout(_legend())
         self._keyed = {"next_check": self.next}
+        self.column.addLayout(row(self.text, 0, self.next))
         self.column.addWidget(self.strip)
         self.column.addWidget(self.legend)
-        self.column.addLayout(row(self.text, 0, self.next))
         self.next.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.strip.jump_asked.connect(self.jump_asked)
         self.next.clicked.connect(self._go_on)
@@ -278,7 +279,7 @@ class StripPanel(Panel):
         self.strip.show_state(shown)
         waiting = len(self._to_check())
         self.next.setEnabled(bool(waiting))
-        self.next.setText(f"&Next to check ({waiting})" if waiting else "&Next to check")
+        self.next.setText(f"Next to chec&k ({waiting})" if waiting else "Next to chec&k")
         self._say()
 
     def show_current(self, index: int) -> None:
@@ -309,9 +310,9 @@ class StripPanel(Panel):
             self.text.setText("")
             return
         one = self.strip.slice_at(shown.current)
-        self.text.setText(
-            f"{shown.plane.capitalize()} {shown.current} / {shown.count - 1} · {SOURCES[one.source].text}"
-        )
+        known = "" if one.quality is None else f" · quality {one.quality:.2f}"
+        place = f"{shown.plane.capitalize()} slice {shown.current} / {shown.count - 1}"
+        self.text.setText(f"{place}\n{SOURCES[one.source].text}{known}")
         self.text.setToolTip(one.text)
 
 
@@ -349,8 +350,7 @@ def _legend() -> QGridLayout:
     grid.setHorizontalSpacing(4)
     grid.setVerticalSpacing(1)
     for place, name in enumerate(("prompted", "propagated", "interpolated", "doubtful", "stopped", "empty")):
-        label = faint(SOURCES[name].text)
-        label.setWordWrap(False)
+        label = Faint(SOURCES[name].text, wrap=False)
         grid.addWidget(described(_Patch(name), SOURCES[name].text, SOURCES[name].text), place // 3, 2 * (place % 3))
         grid.addWidget(label, place // 3, 2 * (place % 3) + 1)
         grid.setColumnStretch(2 * (place % 3) + 1, 1)
