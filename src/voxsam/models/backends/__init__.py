@@ -1,0 +1,1 @@
+"""Other runtimes for the parts of a model, and the choice between them."""

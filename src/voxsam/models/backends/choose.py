@@ -1,0 +1,130 @@
+"""Which runtime a model gets: what was asked, what is installed, and what the processor has."""
+
+from __future__ import annotations
+
+import platform
+from importlib.util import find_spec
+from pathlib import Path
+
+from voxsam.errors import ModelError, unknown_name
+from voxsam.models.base import ModelCard, Runtime
+
+__all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime"]
+
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+#: The optional package of each, and the extra that installs it.
+_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnx"}
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one on ARM
+
+
+def check_choice(backend: str, precision: str, device: str = "cpu") -> None:
+    """Refuse what no model can run on, before anything is loaded.
+
+    Parameters
+    ----------
+    backend : str
+    precision : str
+    device : str
+        As torch names it.
+
+    Raises
+    ------
+    ModelError
+        If a name is unknown, the backend is not installed or not for this device, or it has no such precision.
+
+    Examples
+    --------
+    >>> check_choice("torhc", "auto")
+    Traceback (most recent call last):
+    voxsam.errors.ModelError: no backend 'torhc'; did you mean 'torch'? Known: auto, torch, openvino, onnxruntime
+    """
+    if backend not in BACKENDS:
+        raise ModelError(unknown_name("backend", backend, BACKENDS))
+    if precision not in PRECISIONS:
+        raise ModelError(unknown_name("precision", precision, PRECISIONS))
+    if backend in _PACKAGES and not _installed(backend):
+        raise ModelError(
+            f"backend {backend} needs a package that is not installed; pip install 'voxsam[{_PACKAGES[backend]}]', "
+            "or take backend torch"
+        )
+    if backend == "onnxruntime" and precision == "bf16":
+        raise ModelError("onnxruntime computes in fp32 on a CPU; take backend openvino or torch for bf16")
+    if backend in _PACKAGES and device != "cpu":
+        raise ModelError(f"{backend} runs on the CPU, not on {device}; take backend torch, or device cpu")
+
+
+def choose_runtime(card: ModelCard, *, backend: str = "auto", precision: str = "auto", device: str = "cpu") -> Runtime:
+    """Choose what a model computes with.
+
+    Left to itself, it takes OpenVINO or ONNX Runtime, where installed, for encoders that are not fast anyway: getting
+    them ready takes seconds. bf16 is for image encoders alone, and chosen only where it is fast: in OpenVINO on
+    processors with instructions for it, and on CUDA.
+
+    Parameters
+    ----------
+    card : ModelCard
+    backend : {"auto", "torch", "openvino", "onnxruntime"}
+    precision : {"auto", "fp32", "bf16"}
+    device : str
+        As torch names it.
+
+    Returns
+    -------
+    Runtime
+
+    Raises
+    ------
+    ModelError
+        If names are unknown, a package is missing, or the device or processor cannot do it.
+
+    Examples
+    --------
+    >>> from voxsam.models.registry import card
+    >>> choose_runtime(card("compact"))
+    Runtime(backend='torch', precision='fp32', device='cpu', remark='')
+    """
+    check_choice(backend, precision, device)
+    if device != "cpu":
+        return Runtime("torch", _precision_on(device) if precision == "auto" else precision, device)
+    if backend == "auto":
+        backend = "torch" if card.speed_class.startswith("fast") else _fastest(precision)
+    if precision == "auto":
+        precision = "bf16" if backend == "openvino" and has_bf16() else "fp32"
+    elif precision == "bf16" and not has_bf16():
+        raise ModelError("this processor has no instructions for bf16, so it would be slower; take precision fp32")
+    return Runtime(backend, precision, device)
+
+
+def has_bf16() -> bool:
+    """Say whether the processor computes in bf16 by instructions of its own."""
+    if _installed("openvino"):
+        from voxsam.models.backends.openvino_engine import processor_has_bf16
+
+        return processor_has_bf16()
+    if platform.system() != "Linux":
+        return False
+    words = _CPUINFO.read_text(encoding="utf-8", errors="replace").split() if _CPUINFO.is_file() else []
+    return not _BF16_FLAGS.isdisjoint(words)
+
+
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+def _fastest(precision: str) -> str:
+    here = [name for name in ("openvino", "onnxruntime") if _installed(name)]
+    if precision == "bf16":
+        here = [name for name in here if name == "openvino"]
+    return here[0] if here else "torch"
+
+
+def _precision_on(device: str) -> str:
+    """Half the digits and several times the speed on a CUDA device; elsewhere as on a CPU."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
