@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from voxsam.errors import ModelError, unknown_name
+from voxsam.models.backends.choose import check_choice
 from voxsam.models.base import ModelCard, Preprocessing, PromptableModel, WeightsFile
 from voxsam.models.weights import ensure
 
@@ -119,6 +120,8 @@ def load_model(
     *,
     weights: str | Path | None = None,
     device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PromptableModel:
     """Load a model by its name, downloading its weights the first time if they do not ship with voxsam.
@@ -131,6 +134,10 @@ def load_model(
         A weights file of your own, or a folder that holds the published one.
     device : str
         ``"auto"`` takes CUDA, else MPS, else the CPU; otherwise as torch names it.
+    backend : {"auto", "torch", "openvino", "onnxruntime"}
+        What computes; ``"auto"`` goes by what is installed and by the model, see `backends.choose.choose_runtime`.
+    precision : {"auto", "fp32", "bf16"}
+        Of the image encoder; ``"auto"`` goes by the backend and the processor.
     on_progress : callable, optional
         Called with (bytes done, bytes in all) during a download.
 
@@ -141,7 +148,7 @@ def load_model(
     Raises
     ------
     ModelError
-        If there is no such model, or no such device here.
+        If there is no such model, device, backend or precision here.
     WeightsError
         If the weights are missing, damaged, unsafe to read, or of another model.
 
@@ -153,10 +160,19 @@ def load_model(
     """
     chosen = card(name)
     where = resolve_device(device)  # before a long download
+    check_choice(backend, precision, where)
     path = ensure(chosen, weights, on_progress=on_progress)
     module, _, function = chosen.builder.partition(":")
-    model: PromptableModel = getattr(import_module(module), function)(chosen, path, where)
-    return model
+    build: Callable[[ModelCard, Path, str], PromptableModel] = getattr(import_module(module), function)
+    model = build(chosen, path, where)
+    from voxsam.models.backends.apply import use_runtime
+
+    use_runtime(model, backend=backend, precision=precision, device=where)
+    if where == "cpu":
+        return model
+    from voxsam.models.backends.guard import guarded
+
+    return guarded(model, lambda: build(chosen, path, "cpu"))
 
 
 def resolve_device(device: str = "auto") -> str:
