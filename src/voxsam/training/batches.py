@@ -102,11 +102,19 @@ class BatchMaker:
         )
         for b, picture in enumerate(made):
             batch.images[b] = np.round(picture.shown * 255)
-            for p, (target, neighbour) in enumerate(picture.targets):
-                batch.targets[b, p] = target
+            for p, target in enumerate(picture.targets):
+                batch.targets[b, p] = target.mask
                 paired = bool(partners[b] != b)
                 loose = "loose boxes" not in self.config.without
-                prompt = first_prompt(target, rng, self.artist.bank, neighbour=neighbour, paired=paired, loose=loose)
+                prompt = first_prompt(
+                    target.mask,
+                    rng,
+                    self.artist.bank,
+                    neighbour=target.neighbour,
+                    paired=paired,
+                    faint=target.faint,
+                    loose=loose,
+                )
                 batch.points_xy[b, p], batch.point_labels[b, p] = prompt.points_xy, prompt.point_labels
                 batch.kinds[b, p] = prompt.kind
                 if prompt.box_xyxy is not None:

@@ -59,7 +59,8 @@ class Config:
         Share of scenes of which two slices are rendered that belong together, for the slice memory.
     without : tuple of str
         Parts of the generator to leave out, to learn what they are worth: ``"anatomy"`` (bodies and heads),
-        ``"nesting"`` (structures inside structures), ``"degradation"`` (noise, bias, coarse sampling), ``"loose boxes"``.
+        ``"nesting"`` (structures inside structures), ``"degradation"`` (noise, bias, coarse sampling),
+        ``"loose boxes"``.
     workers : int
         Processes that make batches; 0 makes them in the training process.
     seed : int

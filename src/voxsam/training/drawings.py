@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,30 @@ __all__ = ["SOURCES", "Artist", "Drawing", "Picture", "Target"]
 
 DType = TypeVar("DType", bound=np.generic)
 
-#: A mask to ask for, and the same structure in a slice nearby where that is known.
-Target: TypeAlias = tuple[BoolArray, BoolArray | None]
+#: The same structure in two slices near each other; None where that is not known.
+Candidate: TypeAlias = tuple[BoolArray, BoolArray | None]
 
 SOURCES = ("invented", "real labels", "real image")
 LEAST_PIXELS = 24
 LARGEST_SHARE = 0.72
+PART_SHARE = 0.1
+
+
+class Target(NamedTuple):
+    """A mask to ask for.
+
+    Parameters
+    ----------
+    mask : (S, S) bool array
+    neighbour : (S, S) bool array or None
+        The same structure in a slice nearby.
+    faint : bool
+        Little or nothing shows where it ends, so that a single click could not say what is meant.
+    """
+
+    mask: BoolArray
+    neighbour: BoolArray | None
+    faint: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +55,7 @@ class Drawing:
     source : int
         Index into `SOURCES`.
     scene : Scene
-    candidates : list of Target
+    candidates : list of Candidate
         Real structures.
     background : (S, S) float array or None
         A real image, windowed.
@@ -48,7 +66,7 @@ class Drawing:
 
     source: int
     scene: Scene
-    candidates: list[Target]
+    candidates: list[Candidate]
     background: FloatArray | None = None
     following: Scene | None = None
     following_background: FloatArray | None = None
@@ -129,7 +147,7 @@ class Artist:
         frame = plain_frame(rng, self.bank, size)
         for _ in range(int(rng.integers(0, 4))):
             paint_object(scene, frame, rng, self.bank)
-        candidates: list[Target] = [
+        candidates: list[Candidate] = [
             (scene.labels == region, nearby[region]) for region in range(1, known) if region in nearby
         ]
         if not paired:
@@ -139,7 +157,7 @@ class Artist:
     def _from_scan(self, piece: RealSlice, rng: np.random.Generator, *, paired: bool) -> Drawing:
         size = piece.labels.shape[0]
         pixels = piece.image if piece.image is not None else np.zeros((size, size), np.float32)
-        candidates: list[Target] = []
+        candidates: list[Candidate] = []
         for name in np.unique(piece.labels[piece.labels > 0]):
             here, nearby = (real.rounded(part == name, piece.blocks_px) for part in (piece.labels, piece.neighbour))
             candidates += [(here, nearby)] * 2
@@ -165,8 +183,7 @@ class Artist:
         if not targets:
             return None
         pose = Pose.draw(rng)
-        posed: list[Target] = [(pose(a), None if b is None else pose(b)) for a, b in targets]
-        return Picture(pose(shown), posed, drawing.source)
+        return Picture(pose(shown), [pose.of(target) for target in targets], drawing.source)
 
     def _photograph_pair(self, drawing: Drawing, rng: np.random.Generator) -> list[Picture]:
         """Photograph two slices alike: the same tissue values, window and orientation, noise of their own."""
@@ -181,10 +198,11 @@ class Artist:
         if not targets:
             return []
         pose = Pose.draw(rng)
-        posed = [(pose(a), pose(b)) for a, b in targets if b is not None]
+        posed = [pose.of(target) for target in targets]
+        swapped = [Target(there, here, faint) for here, there, faint in posed if there is not None]
         return [
-            Picture(pose(shown[..., :size]), [(a, b) for a, b in posed], drawing.source, paired=True),
-            Picture(pose(shown[..., size:]), [(b, a) for a, b in posed], drawing.source, paired=True),
+            Picture(pose(shown[..., :size]), posed, drawing.source, paired=True),
+            Picture(pose(shown[..., size:]), swapped, drawing.source, paired=True),
         ]
 
     def _exposed(
@@ -234,6 +252,11 @@ class Pose:
         turned = np.rot90(array, self.turn, axes=(-2, -1))
         return turned[..., ::-1] if self.flip else turned
 
+    def of(self, target: Target) -> Target:
+        """Turn a target with its neighbour."""
+        there = None if target.neighbour is None else self(target.neighbour)
+        return Target(self(target.mask), there, target.faint)
+
 
 def _with_objects(following: Scene, scene: Scene, known: int) -> Scene:
     """Paint the objects of a scene, which come after its `known` regions, into the slice that follows it."""
@@ -257,7 +280,7 @@ def _one_side(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _choose(drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Generator, count: int) -> list[Target]:
-    """Choose `count` targets that can be seen, repeating some if there are fewer."""
+    """Choose `count` targets, repeating some if there are fewer; what cannot be seen is chosen seldom."""
     chosen: list[Target] = []
     for _ in range(4 * count):
         if len(chosen) == count:
@@ -267,17 +290,41 @@ def _choose(drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Ge
             continue
         if rng.random() < 0.85:
             target, neighbour = _component(target, neighbour, rng)
+        faint = rng.random() < PART_SHARE
+        if faint:
+            target, neighbour = _part(target, neighbour, rng)
         area = int(target.sum())
         if not LEAST_PIXELS * (target.shape[0] / 128) <= area <= LARGEST_SHARE * target.size:
             continue
-        if rng.random() < 0.6 and not ndimage.binary_erosion(target).any():  # walls and lines, fewer than there are
+        if rng.random() < 0.5 and not ndimage.binary_erosion(target).any():  # walls and lines, fewer than there are
             continue
-        if drawing.source != 2 and _border_contrast(target, clean) < 0.5 * noise + 0.02 and rng.random() < 0.85:
-            continue
-        chosen.append((target, neighbour))
+        if drawing.source != 2 and not faint and _border_contrast(target, clean) < 0.5 * noise + 0.02:
+            faint = True
+            if rng.random() < 0.6:
+                continue
+        chosen.append(Target(target, neighbour, faint))
     while chosen and len(chosen) < count:
         chosen.append(chosen[rng.integers(len(chosen))])
     return chosen
+
+
+def _part(target: BoolArray, neighbour: BoolArray | None, rng: np.random.Generator) -> Candidate:
+    """Take a part that no border marks off: one side of a structure, or the layer on one of its sides."""
+    radius = max(np.sqrt(target.sum() / np.pi), 2.0)
+    angle = rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.6:
+        rows, columns = np.indices(target.shape)
+        held = np.argwhere(target)
+        middle = held.mean(0) if len(held) else np.zeros(2)
+        side = (rows - middle[0]) * np.sin(angle) + (columns - middle[1]) * np.cos(angle) > rng.normal(0, 0.4) * radius
+        return target & side, None if neighbour is None else neighbour & side
+    depth = rng.uniform(0.15, 0.6) * radius
+    shift = (round(depth * np.sin(angle)), round(depth * np.cos(angle)))
+
+    def layer(mask: BoolArray) -> BoolArray:
+        return mask & ~np.roll(mask, shift, (0, 1))
+
+    return layer(target), None if neighbour is None else layer(neighbour)
 
 
 def _propose(drawing: Drawing, rng: np.random.Generator) -> tuple[BoolArray | None, BoolArray | None]:
@@ -300,7 +347,7 @@ def _propose(drawing: Drawing, rng: np.random.Generator) -> tuple[BoolArray | No
     return here, there
 
 
-def _component(target: BoolArray, neighbour: BoolArray | None, rng: np.random.Generator) -> Target:
+def _component(target: BoolArray, neighbour: BoolArray | None, rng: np.random.Generator) -> Candidate:
     """Return one connected part of a target, larger ones more often, and what touches it in the neighbour."""
     labelled, count = ndimage.label(target)
     if count < 2:

@@ -51,6 +51,7 @@ def first_prompt(
     *,
     neighbour: BoolArray | None = None,
     paired: bool = False,
+    faint: bool = False,
     loose: bool = True,
 ) -> FirstPrompt:
     """Draw a first prompt for a target (S, S).
@@ -65,11 +66,15 @@ def first_prompt(
         The same structure in a slice nearby.
     paired : bool
         The image of that slice is at hand, so that it may be remembered.
+    faint : bool
+        Little shows where the target ends: a single click is not enough.
     loose : bool
         Boxes may be much too large.
     """
     carried_on = paired and neighbour is not None and bool(neighbour.any())
     kind = int(rng.choice(len(KINDS), p=PAIR_SHARES if carried_on else KIND_SHARES))
+    if faint and KINDS[kind] == "click" and rng.random() < 0.8:
+        kind = KINDS.index("box" if rng.random() < 0.75 else "box+click")
     if not target.any():
         kind = KINDS.index("mask" if rng.random() < 0.4 else "memory")
     points: list[tuple[float, float, int]] = []
