@@ -11,7 +11,7 @@ import voxsam
 from contracts.session_contract import SessionContract
 from fakes import FloodFillModel
 from phantoms import GEOMETRIES, Phantom, dice, ellipsoid
-from voxsam.errors import GeometryError, SessionError, WindowError
+from voxsam.errors import GeometryError, Superseded, WindowError
 from voxsam.local import LocalSession, open_session
 from voxsam.prompts import Box, Point
 from voxsam.propagate import StopRules
@@ -106,7 +106,7 @@ def test_prompts_that_change_during_propagation_win(phantom: Phantom) -> None:
         if len(session.state.object(organ).prompts) == 1:
             session.add_prompt(organ, Point((0, 0, 0), positive=False))
 
-    with pytest.raises(SessionError, match="changed while"):
+    with pytest.raises(Superseded, match="the newer one wins"):
         session.propagate(organ, on_progress=change)
     assert session.state.object(organ).mask is None
 

@@ -137,7 +137,7 @@ def test_drawn_masks_count_too() -> None:
     history = History(SessionState((ObjectState(1, "a", RED, (drawn,)),)))
     assert history.nbytes == 0
     history.push(SessionState())
-    assert history.nbytes == 512
+    assert history.nbytes == 64  # eight voxels a byte
 
 
 def test_two_hundred_edits_of_a_large_organ_stay_small_and_undo_is_quick() -> None:

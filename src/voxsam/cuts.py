@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from voxsam.geometry import Geometry, Plane, PlaneAxes
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
-from voxsam.views import slice_of
 
 __all__ = ["SliceCut", "anchors_of", "cut_prompts", "indices_of"]
 
@@ -124,7 +123,8 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
     Returns
     -------
     SliceCut
-        A box that is flat along another axis says nothing here; one with an extent is cut.
+        A box that is flat along another axis says nothing here, nor does a mask drawn on a slice across it; a box
+        with an extent is cut.
     """
     axes = geometry.axes_of(plane)
     clicks: list[FloatArray] = [np.zeros((0, 3))]
@@ -132,12 +132,11 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
     boxes: list[Box] = []
     given: BoolArray | None = None
     for prompt in prompts:
-        if isinstance(prompt, MaskPrompt):
-            drawn = slice_of(prompt.mask.array, axes, index)
-            if drawn.any():
-                given = drawn if given is None else given | drawn
-        elif index not in indices_of(prompt, geometry, plane):
+        if index not in indices_of(prompt, geometry, plane):
             continue
+        if isinstance(prompt, MaskPrompt):
+            drawn = prompt.packed.slice_of(axes, index)
+            given = drawn if given is None else given | drawn
         elif isinstance(prompt, Point):
             clicks.append(np.array([prompt.zyx]))
             labels.append(int(prompt.positive))
@@ -177,7 +176,7 @@ def indices_of(prompt: Prompt, geometry: Geometry, plane: Plane) -> Sequence[int
     """
     normal = geometry.axes_of(plane).normal
     if isinstance(prompt, MaskPrompt):
-        return prompt.slices_along(normal)
+        return prompt.slices_along(normal) if prompt.flat_axis in (None, normal) else ()
     count = geometry.shape[normal]
     if isinstance(prompt, Point):
         return (_nearest(prompt.zyx[normal], count),)

@@ -14,6 +14,7 @@
     ├── StoreError                     the embedding store cannot be read or written
     ├── SessionError                   an object or step that the session does not have
     └── Cancelled                      raised inside ``on_progress`` to stop long work
+        └── Superseded                 a newer request or an edit took the place of the running one
 
 A message says what was expected, what came, and the way out. The command line prints it on one line and
 exits with 2; anything outside this tree is a fault of voxsam and exits with 1.
@@ -31,6 +32,7 @@ __all__ = [
     "PromptError",
     "SessionError",
     "StoreError",
+    "Superseded",
     "VolumeError",
     "VoxsamError",
     "WeightsError",
@@ -109,3 +111,7 @@ class SessionError(VoxsamError):
 
 class Cancelled(VoxsamError):  # noqa: N818 - a request to stop, not a fault
     """Raise this inside ``on_progress`` to stop the work; state stays as it was before."""
+
+
+class Superseded(Cancelled):
+    """A newer request, or an edit, took the place of this one; state is as if it had not been asked."""

@@ -264,7 +264,7 @@ def _draw_panel(panel: _Panel, stack: SliceStack, mask: Mask, prompts: Sequence[
         pixels[_outline(inside, 2 * _FINE)] = colour
     for prompt in prompts:
         if isinstance(prompt, MaskPrompt):
-            given = panel.enlarged(slice_of(prompt.mask.array, panel.frame.axes, panel.frame.index))
+            given = panel.enlarged(prompt.packed.slice_of(panel.frame.axes, panel.frame.index))
             pixels[_outline(given, _FINE)] = _DRAWN
     drawn = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(drawn)

@@ -336,8 +336,9 @@ def _ends(prompt: Prompt) -> npt.NDArray[np.intp]:
 def _meant_voxels(prompt: Prompt, geometry: Geometry, *, reach_mm: float = 2.0) -> npt.NDArray[np.intp]:
     """Voxels (N, 3) of the object: around a point, along a scribble, in the middle half of a box, of a mask."""
     if isinstance(prompt, MaskPrompt):
-        held = np.flatnonzero(prompt.mask.array)
-        return np.stack(np.unravel_index(held[:: -(-held.size // _MEANT_A_SIDE**3)], geometry.shape), axis=-1)
+        held = np.flatnonzero(prompt.packed.box)
+        taken = held[:: -(-held.size // _MEANT_A_SIDE**3)]
+        return np.stack(np.unravel_index(taken, prompt.packed.box_shape), axis=-1) + prompt.packed.low_zyx
     if isinstance(prompt, Scribble):
         return prompt.voxels_zyx()
     ends = _ends(prompt)

@@ -164,6 +164,7 @@ class SessionContract:
         drawn = np.zeros_like(truth)
         slice_of(drawn, axes, index)[...] = slice_of(truth, axes, index)
         held = np.argwhere(truth)
+        session.set_overlap("allow")
         for prompt in (MaskPrompt(Mask(drawn, phantom.volume.geometry)), Box(tuple(held.min(0)), tuple(held.max(0)))):
             organ = session.add_object()
             session.add_prompt(organ, prompt)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voxsam.cropped import CroppedMask
 from voxsam.errors import InputError, PromptError
 from voxsam.geometry import Geometry
 from voxsam.prompts.kinds import Box, MaskPrompt, Point, Prompt, Scribble, check_prompt
@@ -135,11 +136,10 @@ def _entry_of(prompt: Prompt, geometry: Geometry) -> dict[str, Any]:
     if isinstance(prompt, Scribble):
         return {"type": "scribble", **_positions(prompt.points_zyx, geometry), "positive": prompt.positive}
     low, high = np.array(prompt.bounds_zyx)
-    crop = prompt.mask.array[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
     return {
         "type": "mask",
         **_positions(np.array([low, high], dtype=np.float64), geometry),
-        "bits": base64.b64encode(zlib.compress(np.packbits(crop).tobytes())).decode("ascii"),
+        "bits": base64.b64encode(zlib.compress(prompt.packed.packed.tobytes())).decode("ascii"),
     }
 
 
@@ -190,11 +190,11 @@ def _read_mask(entry: Mapping[str, Any], target: _Target) -> MaskPrompt:
     if len(packed) != (count + 7) // 8:
         raise PromptError(f"expected {count} bits for a mask of shape {shape}, got {len(packed) * 8}")
     crop = np.unpackbits(packed, count=count).reshape(shape).astype(bool)
+    if not target.by_world:
+        first = (int(low[0]), int(low[1]), int(low[2]))
+        return MaskPrompt.of_packed(CroppedMask.placed(crop, first, target.geometry.shape), target.geometry)
     array = np.zeros(target.geometry.shape, bool)
-    if target.by_world:
-        _place_nearest(crop, low, target.source, array, target.geometry)
-    else:
-        array[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = crop
+    _place_nearest(crop, low, target.source, array, target.geometry)
     return MaskPrompt(Mask(array, target.geometry))
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from voxsam.cropped import CroppedMask
 from voxsam.errors import PromptError
 from voxsam.geometry import Geometry
-from voxsam.volume import Mask
+from voxsam.volume import Label, Mask
 
 __all__ = ["Box", "MaskPrompt", "Point", "Prompt", "Scribble", "check_prompts"]
 
@@ -218,14 +220,23 @@ class Scribble:
         return voxels[np.sort(first)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class MaskPrompt:
     """An earlier or hand-drawn mask of the object; slices that hold any of its voxels count as given.
+
+    It is kept packed, so that hundreds of drawn slices of a large scan fit in memory.
 
     Parameters
     ----------
     mask : Mask
         Bool; an integer mask with one label is taken as that label.
+
+    Attributes
+    ----------
+    geometry : Geometry
+    packed : CroppedMask
+    labels : mapping of int to Label
+        The name of what was drawn, where it had one.
 
     Raises
     ------
@@ -240,39 +251,82 @@ class MaskPrompt:
     (2,)
     """
 
-    mask: Mask
+    geometry: Geometry
+    packed: CroppedMask
+    labels: Mapping[int, Label]
 
-    def __post_init__(self) -> None:
-        values = self.mask.values
-        if not values:
+    def __init__(self, mask: Mask) -> None:
+        array, labels = mask.array, mask.labels
+        if array.dtype != np.bool_:
+            if len(mask.values) > 1:
+                raise PromptError(
+                    f"a mask prompt is of one object, got labels {', '.join(map(str, mask.values))}; "
+                    f"choose one: `mask.of_label({mask.values[0]})`"
+                )
+            named = [labels[value] for value in mask.values if value in labels]
+            array, labels = array != 0, dict(enumerate(named, start=1))
+        self._set(CroppedMask.of(array), mask.geometry, labels)
+
+    @classmethod
+    def of_packed(cls, packed: CroppedMask, geometry: Geometry) -> MaskPrompt:
+        """Make one without unpacking the mask.
+
+        Examples
+        --------
+        >>> grid = Geometry.from_spacing((4, 8, 8))
+        >>> drawn = CroppedMask.of_slice(np.ones((8, 8), bool), grid.shape, grid.axes_of("axial"), 2)
+        >>> MaskPrompt.of_packed(drawn, grid)
+        MaskPrompt(64 voxels, (2, 0, 0) to (2, 7, 7))
+        """
+        prompt = cls.__new__(cls)
+        prompt._set(packed, geometry, {})
+        return prompt
+
+    def _set(self, packed: CroppedMask, geometry: Geometry, labels: Mapping[int, Label]) -> None:
+        if not packed.packed.size:
             raise PromptError("the mask prompt is empty: expected at least one voxel of the object, got none")
-        if len(values) > 1:
-            raise PromptError(
-                f"a mask prompt is of one object, got labels {', '.join(map(str, values))}; "
-                f"choose one: `mask.of_label({values[0]})`"
-            )
-        if self.mask.array.dtype != np.bool_:
-            object.__setattr__(self, "mask", self.mask.of_label(values[0]))
+        object.__setattr__(self, "geometry", geometry)
+        object.__setattr__(self, "packed", packed)
+        object.__setattr__(self, "labels", MappingProxyType(dict(labels)))
+
+    @property
+    def mask(self) -> Mask:
+        """The whole mask, unpacked anew each time."""
+        return Mask(self.packed.to_array(), self.geometry, self.labels)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MaskPrompt):
             return NotImplemented
-        return self.mask.geometry == other.mask.geometry and np.array_equal(self.mask.array, other.mask.array)
+        return self.packed == other.packed and self.geometry == other.geometry
 
     def __hash__(self) -> int:
-        return hash((self.mask.geometry, self.bounds_zyx))
+        return hash((self.geometry, self.packed))
+
+    def __repr__(self) -> str:
+        low, high = self.bounds_zyx
+        return f"MaskPrompt({self.packed.voxels} voxels, {low} to {high})"
 
     @cached_property
     def bounds_zyx(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """Lowest and highest voxel (both inclusive) that the mask holds."""
-        ranges = [self.slices_along(axis) for axis in range(3)]
-        (z0, z1), (y0, y1), (x0, x1) = ((held[0], held[-1]) for held in ranges)
-        return (z0, y0, x0), (z1, y1, x1)
+        z, y, x = self.packed.high_zyx
+        return self.packed.low_zyx, (z - 1, y - 1, x - 1)
 
     def slices_along(self, axis: int) -> tuple[int, ...]:
         """Return the indices along array axis `axis` at which the mask holds any voxel."""
-        others = tuple(other for other in range(3) if other != axis)
-        return tuple(np.flatnonzero(self.mask.array.any(axis=others)).tolist())
+        return self._slices[axis]
+
+    @cached_property
+    def flat_axis(self) -> int | None:
+        """The array axis along which it is one voxel thick (drawn on a slice); None for one with an extent."""
+        flat = [axis for axis, side in enumerate(self.packed.box_shape) if side == 1]
+        return flat[0] if len(flat) == 1 else None
+
+    @cached_property
+    def _slices(self) -> tuple[tuple[int, ...], ...]:
+        box, low = self.packed.box, self.packed.low_zyx
+        held = (np.flatnonzero(box.any(axis=tuple({0, 1, 2} - {axis}))) + low[axis] for axis in range(3))
+        return tuple(tuple(indices.tolist()) for indices in held)
 
 
 Prompt: TypeAlias = Point | Box | Scribble | MaskPrompt
@@ -303,7 +357,7 @@ def check_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> None:
 def check_prompt(prompt: Prompt, geometry: Geometry) -> None:
     """Raise unless one prompt lies on the grid; see `check_prompts`."""
     if isinstance(prompt, MaskPrompt):
-        geometry.require_same(prompt.mask.geometry, "the mask prompt")
+        geometry.require_same(prompt.geometry, "the mask prompt")
         return
     points = _positions_of(prompt)
     if not geometry.contains(points).all():
