@@ -42,7 +42,7 @@ class Preprocessing:
     mean, std : tuple of float
         Subtracted and divided per channel after scaling to 0..1; zeros and ones for none.
     resampling : {"bilinear", "area", "cubic"}
-        How the 8-bit view is resized: Pillow's bilinear filter, OpenCV's mean over areas, or scikit-image's cubic spline.
+        How the 8-bit view is resized: Pillow's bilinear filter, OpenCV's mean over areas, scikit-image's cubic spline.
     stretch : {"none", "view", "input"}
         Whether darkest to brightest become the whole range: of each channel of the view before it is resized, or of
         the resized view, channels together, before it is padded.

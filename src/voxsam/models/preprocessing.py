@@ -1,10 +1,12 @@
-"""From a view's pixels to a model's square input, and the checks that every model makes; numpy only.
+"""From a view's pixels to a model's square input, and the checks that every model makes; no torch.
 
-Follows the published SAM predictor to the pixel: views are rounded to 8 bits and resized by Pillow's bilinear filter
-(which averages when it shrinks), because that is what the checkpoints were trained and are compared on.
+Follows the published inference code of each checkpoint to the pixel: views are rounded to 8 bits, then resized as that
+code does it, because that is what the checkpoints were trained and are compared on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,9 @@ from PIL import Image
 from voxsam.errors import InputError, PromptError
 from voxsam.models.base import FloatArray, Preprocessing, SlicePrompts
 
-__all__ = ["check_pixels", "check_prompts_on", "resize_pixels", "resized_shape", "xy_to_input"]
+__all__ = ["check_pixels", "check_prompts_on", "input_pixels", "resize_pixels", "resized_shape", "xy_to_input"]
+
+Bytes = npt.NDArray[np.uint8]
 
 ROUNDING = 1e-3  # how far windowed pixels may lie outside 0..1
 
@@ -125,7 +129,7 @@ def resized_shape(image_shape: tuple[int, int], preprocessing: Preprocessing) ->
     return height, width
 
 
-def resize_pixels(pixels: FloatArray, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def resize_pixels(pixels: FloatArray, preprocessing: Preprocessing) -> Bytes:
     """Bring a view to the size it has within the model's input, in 8 bits.
 
     Parameters
@@ -144,9 +148,108 @@ def resize_pixels(pixels: FloatArray, preprocessing: Preprocessing) -> npt.NDArr
     >>> resize_pixels(np.ones((3, 4, 3), np.float32), Preprocessing(8)).shape
     (6, 8, 3)
     """
-    height, width = resized_shape((pixels.shape[0], pixels.shape[1]), preprocessing)
-    image = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    shape = resized_shape((pixels.shape[0], pixels.shape[1]), preprocessing)
+    image = np.rint(pixels * 255).astype(np.uint8)
+    if preprocessing.stretch == "view":
+        image = _stretched_channels(image)
+    return RESIZERS[preprocessing.resampling](image, shape)
+
+
+def input_pixels(pixels: FloatArray, preprocessing: Preprocessing) -> FloatArray:
+    """Bring a view to the size and the range of grey levels that it has within the model's input.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) float32 array in 0..1
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    (h, w, 3) float32 array in 0..255
+        Not yet padded; mean and deviation are still to be applied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dim = np.linspace(0.2, 0.4, 16, dtype=np.float32).reshape(4, 4, 1).repeat(3, axis=2)
+    >>> input_pixels(dim, Preprocessing(4)).max(), input_pixels(dim, Preprocessing(4, stretch="input")).max()
+    (np.float32(102.0), np.float32(255.0))
+    """
+    resized = resize_pixels(pixels, preprocessing)
+    if preprocessing.stretch != "input":
+        return resized.astype(np.float32)
+    low, high = int(resized.min()), int(resized.max())
+    return ((resized - low) * (255 / max(high - low, 1))).astype(np.float32)
+
+
+def _stretched_channels(image: Bytes) -> Bytes:
+    """Give each channel its whole range, cut to whole numbers, as micro-sam does it."""
+    low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
+    share = (image - low).astype(np.float32) / ((high - low).astype(np.float32) + np.float32(1e-7))
+    return np.asarray((share * 255).astype(np.uint8))
+
+
+def _resize_bilinear(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize by Pillow's bilinear filter, which averages where it shrinks; so does SAM's predictor."""
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def _resize_area(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize by the mean over the area that a new pixel covers, as OpenCV's ``INTER_AREA`` does, and so LiteMedSAM.
+
+    To the grey level, where the picture shrinks; within one level where it grows (OpenCV rounds twice there).
+    """
+    enlarged = any(new > old for new, old in zip(shape, image.shape, strict=False))
+    weigh = _area_weights_up if enlarged else _area_weights_down
+    rows, columns = (weigh(old, new) for old, new in zip(image.shape, shape, strict=False))
+    means = np.einsum("hr,rcd,wc->hwd", rows, image.astype(np.float64), columns, optimize=True)
+    halved = image.shape[:2] == (2 * shape[0], 2 * shape[1])
+    return np.asarray(np.floor(means + 0.5) if halved else np.rint(means)).astype(np.uint8)  # OpenCV's two roundings
+
+
+def _area_weights_down(old: int, new: int) -> npt.NDArray[np.float64]:
+    """Return ``(new, old)``: the share of each old pixel in the area of a new one."""
+    edges = np.arange(new + 1) * (old / new)
+    left, right, pixels = edges[:-1, None], edges[1:, None], np.arange(old)
+    covered = np.minimum(right, pixels + 1) - np.maximum(left, pixels)
+    weights = np.clip(covered, 0, None)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _area_weights_up(old: int, new: int) -> npt.NDArray[np.float64]:
+    """Return ``(new, old)``: where the picture grows, a new pixel lies in one old pixel, or on the edge of two."""
+    places = np.arange(new)
+    first = (places * (old / new)).astype(np.int64)
+    share = (places + 1) - (first + 1) * (new / old)
+    share = np.where(share <= 0, 0, share - np.floor(share))
+    weights = np.zeros((new, old))
+    np.add.at(weights, (places, first), 1 - share)
+    np.add.at(weights, (places, np.minimum(first + 1, old - 1)), share)
+    return weights
+
+
+def _resize_cubic(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize by a cubic spline, smoothed first where it shrinks, as scikit-image's ``resize`` does, and so MedSAM."""
+    from scipy import ndimage
+
+    factors = [old / new for old, new in zip(image.shape, shape, strict=False)]
+    sigmas = [max(0.0, (factor - 1) / 2) for factor in factors]
+    zoom = [1 / factor for factor in factors]
+    grey = bool((image == image[..., :1]).all())  # as of most scans: done once for all channels
+    resized = []
+    for channel in range(1 if grey else 3):
+        smooth = ndimage.gaussian_filter(image[..., channel].astype(np.float64), sigmas, mode="mirror")
+        resized.append(ndimage.zoom(smooth, zoom, order=3, mode="mirror", grid_mode=True))
+    stacked = np.stack(resized * (3 if grey else 1), axis=-1)
+    return np.asarray(np.clip(stacked, image.min(), image.max()).astype(np.uint8))  # cut to whole numbers, not rounded
+
+
+#: By `Preprocessing.resampling`.
+RESIZERS: dict[str, Callable[[Bytes, tuple[int, int]], Bytes]] = {
+    "bilinear": _resize_bilinear,
+    "area": _resize_area,
+    "cubic": _resize_cubic,
+}
 
 
 def xy_to_input(points_xy: FloatArray, image_shape: tuple[int, int], preprocessing: Preprocessing) -> FloatArray:
@@ -173,6 +276,9 @@ def xy_to_input(points_xy: FloatArray, image_shape: tuple[int, int], preprocessi
     >>> xy_to_input([[40, 30]], (300, 400), Preprocessing(1024))
     array([[102.4,  76.8]], dtype=float32)
     """
+    if preprocessing.whole_prompts:  # by the one factor of the longest side, then cut: as LiteMedSAM does it
+        factor = preprocessing.input_size / max(image_shape)
+        return np.asarray(np.trunc(np.asarray(points_xy, np.float64) * factor), np.float32)
     height, width = resized_shape(image_shape, preprocessing)
     scale_xy = np.array([width / image_shape[1], height / image_shape[0]])
     return np.asarray(np.asarray(points_xy, np.float64) * scale_xy, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ _SAM = "voxsam.models.sam:build_sam"
 _SAM_PREPROCESSING = Preprocessing(1024, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
 _SAM_CITATION = "Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643"
+_VIT_B = MappingProxyType({"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)})
 
 #: Every model, in the order they are listed.
 CARDS = MappingProxyType(
@@ -46,7 +48,7 @@ CARDS = MappingProxyType(
                     sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
                     size_mb=375.0,
                 ),
-                options=MappingProxyType({"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}),
+                options=_VIT_B,
                 citation=_SAM_CITATION,
             ),
             ModelCard(
@@ -81,6 +83,80 @@ CARDS = MappingProxyType(
                 options=MappingProxyType({"width": 1280, "depth": 32, "heads": 16, "global_blocks": (7, 15, 23, 31)}),
                 citation=_SAM_CITATION,
             ),
+            ModelCard(
+                name="medsam",
+                title="SAM's base model, trained on for CT, MR and other medical pictures; for boxes",
+                builder=_SAM,
+                # its inference script: squashed to the square by scikit-image, stretched to 0..1, no mean and
+                # deviation; probabilities are enlarged, not logits
+                preprocessing=Preprocessing(
+                    1024, resize="squash", resampling="cubic", stretch="input", mean_of="probabilities"
+                ),
+                licence="CC-BY-4.0",  # of the Zenodo record; the code is under Apache-2.0
+                parameters_m=93.7,
+                speed_class="slow: ten seconds a slice and more",
+                weights=WeightsFile(
+                    url="https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+                    sha256=None,
+                    size_mb=375.0,
+                    md5="3bb6db55bd0c9ca30b61248bca72f8d6",  # as Zenodo gives it
+                ),
+                options=_VIT_B,
+                citation="Ma et al., Segment anything in medical images, Nature Communications 15:654, 2024",
+            ),
+            ModelCard(
+                name="mobile-sam",
+                title="SAM with a small image encoder; trained on photographs",
+                builder=_SAM,
+                preprocessing=_SAM_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=9.8,
+                speed_class="medium: one or two seconds a slice",
+                weights=WeightsFile(
+                    url="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+                    sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+                    size_mb=40.7,
+                ),
+                options=MappingProxyType({"encoder": "tiny-vit"}),
+                citation="Zhang et al., Faster Segment Anything, 2023, arXiv:2306.14289",
+            ),
+            ModelCard(
+                name="lite-medsam",
+                title="MedSAM with a small image encoder; trained on CT, MR and other medical pictures; for boxes",
+                builder=_SAM,
+                # its inference script: OpenCV's area filter, stretched to 0..1 before padding, boxes cut to whole
+                # pixels of the input; the encoder takes each of the 256 x 256 pixels as a patch
+                preprocessing=Preprocessing(256, resampling="area", stretch="input", whole_prompts=True),
+                licence="Apache-2.0",
+                parameters_m=9.8,
+                speed_class="medium: one or two seconds a slice",
+                weights=WeightsFile(
+                    url="https://drive.usercontent.google.com/download?id=18Zed-TUTsmr2zc5CHUWd5Tu13nb6vq6z&confirm=t",
+                    sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+                    size_mb=39.4,
+                    name="lite_medsam.pth",
+                ),
+                options=MappingProxyType({"encoder": "tiny-vit", "stem": 1}),
+                citation="Ma et al., Segment anything in medical images, Nature Communications 15:654, 2024",
+            ),
+            ModelCard(
+                name="micro-sam-vit-b-medical",
+                title="micro-sam's medical generalist (MedicoSAM): SAM's base model, trained on for points and boxes",
+                builder=_SAM,
+                # micro-sam stretches each channel of a slice to 8 bits, then asks SAM's predictor
+                preprocessing=replace(_SAM_PREPROCESSING, stretch="view"),
+                licence="MIT",
+                parameters_m=93.7,
+                speed_class="slow: ten seconds a slice and more",
+                weights=WeightsFile(
+                    url="https://owncloud.gwdg.de/index.php/s/f5Ol4FrjPQWfjUF/download",
+                    sha256=None,  # published is an xxh128: 40169f1e3c03a4b67bff58249c176d92
+                    size_mb=375.0,
+                    name="vit_b_medicosam.pt",
+                ),
+                options=_VIT_B,
+                citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging 2025, arXiv:2501.11734",
+            ),
         )
     }
 )
@@ -108,7 +184,7 @@ def card(name: str) -> ModelCard:
     'sam_vit_b_01ec64.pth'
     >>> card("sam-vitb")
     Traceback (most recent call last):
-    voxsam.errors.ModelError: no model 'sam-vitb'; did you mean 'sam-vit-b'? Known: compact, sam-vit-b, sam-vit-h, ...
+    voxsam.errors.ModelError: no model 'sam-vitb'; did you mean 'sam-vit-b'? Known: compact, ...
     """
     if name in CARDS:
         return CARDS[name]

@@ -1,10 +1,11 @@
-"""SAM: the network under the published names, and SAM as a promptable model."""
+"""SAM and its relatives: the network under the published names, and as a promptable model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,22 @@ from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.base import Embedding, FloatArray, ModelCard, Part, Preprocessing, Runtime, SliceLogits, SlicePrompts
+from voxsam.models.checkpoints import sam_names
 from voxsam.models.mask_decoder import MaskDecoder
-from voxsam.models.preprocessing import check_pixels, check_prompts_on, resize_pixels, resized_shape, xy_to_input
+from voxsam.models.preprocessing import check_pixels, check_prompts_on, input_pixels, resized_shape, xy_to_input
 from voxsam.models.prompt_encoder import PromptEncoder
+from voxsam.models.tinyvit import TinyViT, fold_norms
 from voxsam.models.vit import ImageEncoder
 from voxsam.models.weights import load_state, read_state, state_sha256
 
 __all__ = ["Sam", "SamModel", "build_sam"]
 
+#: Kinds of image encoder, as cards name them in their options.
+ENCODERS: Mapping[str, Callable[..., ImageEncoder | TinyViT]] = MappingProxyType(
+    {"vit": ImageEncoder, "tiny-vit": TinyViT}
+)
+
+SURE = 1e-7  # how near to 0 and 1 a probability is told apart from them: logits stay within -16 and 16
 LOGIT_LIMIT = 32.0  # SAM's own logits stay below; a fill of -1e4 outside a region says no more than -32
 
 
@@ -31,15 +40,13 @@ class Sam(nn.Module):
     Parameters
     ----------
     preprocessing : Preprocessing
-        Input size, and the mean and deviation of the pixels.
-    width, depth, heads : int
-        Of the image encoder.
-    global_blocks : collection of int
-        Blocks of the image encoder that see the whole image.
-    window : int
-        Side of the other blocks' windows, in patches.
+        Input size, mean and deviation of the pixels, and how masks are enlarged.
+    encoder : {"vit", "tiny-vit"}
+        Kind of the image encoder.
     channels : int
         Of image features and tokens.
+    **sizes
+        Of the image encoder, as `ImageEncoder` or `TinyViT` take them.
 
     Examples
     --------
@@ -60,29 +67,15 @@ class Sam(nn.Module):
         self,
         preprocessing: Preprocessing,
         *,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        global_blocks: Collection[int] = (2, 5, 8, 11),
-        window: int = 14,
+        encoder: str = "vit",
         channels: int = 256,
+        **sizes: Any,
     ) -> None:
         super().__init__()
-        patch = 16
         self.input_size = preprocessing.input_size
-        self.image_encoder = ImageEncoder(
-            input_size=self.input_size,
-            patch=patch,
-            width=width,
-            depth=depth,
-            heads=heads,
-            global_blocks=global_blocks,
-            window=window,
-            channels=channels,
-        )
-        self.prompt_encoder = PromptEncoder(
-            input_size=self.input_size, grid=self.input_size // patch, channels=channels
-        )
+        self.mean_of = preprocessing.mean_of
+        self.image_encoder = ENCODERS[encoder](input_size=self.input_size, channels=channels, **sizes)
+        self.prompt_encoder = PromptEncoder(input_size=self.input_size, grid=self.image_encoder.grid, channels=channels)
         self.mask_decoder = MaskDecoder(channels=channels)
         # device given: these are constants, not weights, so they exist on a network that is built without memory too
         mean, std = (torch.tensor(values, device="cpu") * 255 for values in (preprocessing.mean, preprocessing.std))
@@ -96,12 +89,15 @@ class Sam(nn.Module):
 
     def postprocess(self, masks: Tensor, *, resized: tuple[int, int], image_shape: tuple[int, int]) -> Tensor:
         """Bring ``(B, M, s, s)`` logits to the view: enlarge to the square, cut the padding, resize to ``(H, W)``."""
+        if self.mean_of == "probabilities":  # straight to the view, as MedSAM does it
+            share = F.interpolate(masks.sigmoid(), image_shape, mode="bilinear", align_corners=False)
+            return torch.logit(share, eps=SURE)
         square = F.interpolate(masks, (self.input_size, self.input_size), mode="bilinear", align_corners=False)
         return F.interpolate(square[..., : resized[0], : resized[1]], image_shape, mode="bilinear", align_corners=False)
 
 
 class SamModel:
-    """SAM as a `PromptableModel`, preprocessed and decoded as the published predictor does.
+    """SAM as a `PromptableModel`, preprocessed and decoded as the inference code published with its weights does.
 
     Parameters
     ----------
@@ -166,8 +162,8 @@ class SamModel:
             If shape, type or range do not fit.
         """
         pixels = check_pixels(pixels)
-        resized = torch.tensor(resize_pixels(pixels, self._card.preprocessing), device=self._device)
-        image = resized.permute(2, 0, 1)[None].float()  # (1, 3, h, w) in 0..255
+        resized = torch.tensor(input_pixels(pixels, self._card.preprocessing), device=self._device)
+        image = resized.permute(2, 0, 1)[None]  # (1, 3, h, w) in 0..255
         features = self.parts["encoder"].run(self._sam.preprocess(image))
         return Embedding({"image": features[0]}, (pixels.shape[0], pixels.shape[1]))
 
@@ -253,9 +249,9 @@ def build_sam(card: ModelCard, weights: Path | None, device: str) -> SamModel:
     Parameters
     ----------
     card : ModelCard
-        Its ``options`` are the sizes of the image encoder, as `Sam` takes them.
+        Its ``options`` are the kind and the sizes of the image encoder, as `Sam` takes them.
     weights : Path or None
-        A state dict in the published layout.
+        In the published layout, or in Hugging Face's.
     device : str
 
     Returns
@@ -278,7 +274,8 @@ def build_sam(card: ModelCard, weights: Path | None, device: str) -> SamModel:
         name = f", {card.weights.filename}" if card.weights else ""
         raise WeightsError(f"{card.name} needs a weights file{name}; none was given")
     sam = empty_sam(card.preprocessing, card.options)
-    load_state(sam, read_state(weights), source=weights, model=card.name)
+    load_state(sam, sam_names(read_state(weights)), source=weights, model=card.name)
+    fold_norms(sam)
     return SamModel(card, sam, device)
 
 

@@ -235,7 +235,7 @@ class AttentionBlock(nn.Module):
         mixed = join_windows(mixed.view(-1, self.window, self.window, C), (H, W))
         tokens = self.local_conv((tokens + mixed).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         tokens = tokens + self.mlp(tokens)
-        return tokens.permute(0, 3, 1, 2)
+        return tokens.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
 class WindowAttention(nn.Module):
