@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from voxsam.embedding_files import EmbeddingFiles, default_cache_dir
 from voxsam.errors import ModelError, StoreError
-from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel
+from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel, runtime_of
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
 
@@ -80,8 +80,10 @@ class EmbeddingStore:
     @property
     def key(self) -> dict[str, Any]:
         """Everything that an embedding depends on, apart from the view (whose key names the rest)."""
-        card = self.model.card
+        card, runtime = self.model.card, runtime_of(self.model)
+        exact = (runtime.backend, runtime.precision) == ("torch", "fp32")
         return {
+            **({} if exact else {"backend": runtime.backend, "precision": runtime.precision}),
             "model": card.name,
             "weights_sha256": self.model.weights_sha256,
             "preprocessing": repr(card.preprocessing),

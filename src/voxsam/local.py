@@ -68,6 +68,8 @@ def open_session(
     enhance: Iterable[str] = (),
     cache_dir: Path | str | None = None,
     device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
     history_mb: float = 256,
 ) -> LocalSession:
     """Open a scan to work on.
@@ -78,7 +80,7 @@ def open_session(
         Never written to.
     model : PromptableModel or str
         A model, or the name of one to load.
-    window, plane, enhance, cache_dir, device
+    window, plane, enhance, cache_dir, device, backend, precision
         As `voxsam.segment.segment_volume` takes them.
     history_mb : float
         Budget for undo and redo.
@@ -101,7 +103,16 @@ def open_session(
     >>> session.mask(liver).volume_ml()  # doctest: +SKIP
     1432.7
     """
-    workspace = Workspace.open(volume, model=model, window=window, enhance=enhance, cache_dir=cache_dir, device=device)
+    workspace = Workspace.open(
+        volume,
+        model=model,
+        window=window,
+        enhance=enhance,
+        cache_dir=cache_dir,
+        device=device,
+        backend=backend,
+        precision=precision,
+    )
     return LocalSession(workspace, plane=plane, history_mb=history_mb)
 
 

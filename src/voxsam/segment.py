@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry, Plane, PlaneAxes
-from voxsam.models.base import PromptableModel
+from voxsam.models.base import PromptableModel, runtime_of
 from voxsam.models.registry import load_model
 from voxsam.postprocess import fill_holes
 from voxsam.prompts import Box, MaskPrompt, Prompt, check_prompts, dump_prompts
@@ -88,6 +88,8 @@ def segment_volume(
     clean: CleanRules | None = None,
     cache_dir: Path | str | None = None,
     device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> Segmentation:
     """Segment one object in a scan.
@@ -112,8 +114,8 @@ def segment_volume(
         Look again from nearer where the object is small.
     cache_dir : Path, "auto" or None
         Where embeddings are kept between runs, see `EmbeddingStore`.
-    device : str
-        For a model given by its name.
+    device, backend, precision : str
+        For a model given by its name, as `voxsam.models.registry.load_model` takes them.
     on_progress : callable, optional
         Called as ``on_progress(done, total)``, total in slices, or in percent of each step where the whole scan is
         enhanced first; raising `Cancelled` in it stops.
@@ -137,7 +139,16 @@ def segment_volume(
     1432.7
     """
     check_prompts(prompts, volume.geometry)
-    workspace = Workspace.open(volume, model=model, window=window, enhance=enhance, cache_dir=cache_dir, device=device)
+    workspace = Workspace.open(
+        volume,
+        model=model,
+        window=window,
+        enhance=enhance,
+        cache_dir=cache_dir,
+        device=device,
+        backend=backend,
+        precision=precision,
+    )
     return workspace.segment(
         prompts,
         plane=plane,
@@ -180,12 +191,16 @@ class Workspace:
         enhance: Iterable[str] = (),
         cache_dir: Path | str | None = None,
         device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
     ) -> Workspace:
         """Make a scan ready; parameters as in `segment_volume`. Nothing is encoded yet."""
         names = (enhance,) if isinstance(enhance, str) else tuple(enhance)
         windows = choose_window(volume, window)
         stack = SliceStack(volume, enhance=[name for name in names if name != LOCAL])
-        loaded = load_model(model, device=device) if isinstance(model, str) else model
+        loaded = model
+        if isinstance(loaded, str):
+            loaded = load_model(loaded, device=device, backend=backend, precision=precision)
         return cls(volume, stack, EmbeddingStore(loaded, stack, cache_dir=cache_dir), windows, LOCAL in names)
 
     def windows_for(self, prompts: Sequence[Prompt]) -> WindowSpec:
@@ -259,7 +274,12 @@ class Workspace:
                 "affine": volume.geometry.affine.tolist(),
             },
             prompts=dump_prompts(prompts, volume),
-            model={"name": card.name, "licence": card.licence, "weights_sha256": self.store.model.weights_sha256},
+            model={
+                "name": card.name,
+                "licence": card.licence,
+                "weights_sha256": self.store.model.weights_sha256,
+                **runtime_of(self.store.model).to_json(),
+            },
             settings=settings,
             slices=found.slices,
             volume_ml=mask.volume_ml(),
