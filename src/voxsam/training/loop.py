@@ -93,8 +93,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._resume()
-        else:
-            (folder / "config.json").write_text(config.to_json())
+        (folder / "config.json").write_text(config.to_json())  # a resumed run may have been given another
         self.schedule = Schedule(config, None if ends is None else self.began, ends)
         self._reached: dict[str, list[float]] = defaultdict(list)
         self._costs: list[float] = []
