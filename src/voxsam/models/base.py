@@ -23,6 +23,7 @@ __all__ = [
     "SlicePrompts",
     "TrackingModel",
     "WeightsFile",
+    "facts_of",
     "runtime_of",
 ]
 
@@ -335,6 +336,13 @@ class PromptableModel(Protocol):
             True: the three masks with their scores, as the decoder orders them. False: the model's one best answer.
         """
         ...
+
+
+def facts_of(model: PromptableModel) -> dict[str, str]:
+    """Return what a report says of a model: name, licence, hash of the weights, and what it computes with."""
+    card = model.card
+    facts = {"name": card.name, "licence": card.licence, "weights_sha256": model.weights_sha256}
+    return {**facts, **runtime_of(model).to_json()}
 
 
 @dataclass(frozen=True, eq=False)
