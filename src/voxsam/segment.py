@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry, Plane, PlaneAxes
-from voxsam.models.base import PromptableModel, runtime_of
+from voxsam.models.base import PromptableModel, facts_of
 from voxsam.models.registry import load_model
 from voxsam.postprocess import fill_holes
 from voxsam.prompts import Box, MaskPrompt, Prompt, check_prompts, dump_prompts
@@ -140,15 +140,9 @@ def segment_volume(
     """
     check_prompts(prompts, volume.geometry)
     workspace = Workspace.open(
-        volume,
-        model=model,
-        window=window,
-        enhance=enhance,
-        cache_dir=cache_dir,
-        device=device,
-        backend=backend,
+        volume, model=model, window=window, enhance=enhance, cache_dir=cache_dir, device=device, backend=backend,
         precision=precision,
-    )
+    )  # fmt: skip
     return workspace.segment(
         prompts,
         plane=plane,
@@ -263,7 +257,7 @@ class Workspace:
         mask: Mask,
         timings: Mapping[str, float],
     ) -> Report:
-        volume, card = self.volume, self.store.model.card
+        volume = self.volume
         return Report(
             scan={
                 "name": volume.name,
@@ -274,12 +268,7 @@ class Workspace:
                 "affine": volume.geometry.affine.tolist(),
             },
             prompts=dump_prompts(prompts, volume),
-            model={
-                "name": card.name,
-                "licence": card.licence,
-                "weights_sha256": self.store.model.weights_sha256,
-                **runtime_of(self.store.model).to_json(),
-            },
+            model=facts_of(self.store.model),
             settings=settings,
             slices=found.slices,
             volume_ml=mask.volume_ml(),
