@@ -21,9 +21,7 @@ ENCODER = "encoder"
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def use_runtime(
-    model: PromptableModel, *, backend: str = "auto", precision: str = "auto", device: str = "cpu"
-) -> None:
+def use_runtime(model: PromptableModel, *, backend: str = "auto", precision: str = "auto", device: str = "cpu") -> None:
     """Let a model's parts be run by a backend, in a precision; see `choose_runtime`.
 
     Parameters

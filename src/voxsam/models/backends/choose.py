@@ -14,8 +14,9 @@ __all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime"]
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")
 
-#: The optional package of each, and the extra that installs it.
-_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnx"}
+#: The extra that installs each; the packages it brings.
+_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}
+_PACKAGES = {"openvino": ("openvino", "onnx"), "onnxruntime": ("onnxruntime", "onnx")}
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one on ARM
 
@@ -45,14 +46,14 @@ def check_choice(backend: str, precision: str, device: str = "cpu") -> None:
         raise ModelError(unknown_name("backend", backend, BACKENDS))
     if precision not in PRECISIONS:
         raise ModelError(unknown_name("precision", precision, PRECISIONS))
-    if backend in _PACKAGES and not _installed(backend):
+    if backend in _EXTRAS and not _installed(backend):
         raise ModelError(
-            f"backend {backend} needs a package that is not installed; pip install 'voxsam[{_PACKAGES[backend]}]', "
+            f"backend {backend} needs packages that are not installed; pip install 'voxsam[{_EXTRAS[backend]}]', "
             "or take backend torch"
         )
     if backend == "onnxruntime" and precision == "bf16":
         raise ModelError("onnxruntime computes in fp32 on a CPU; take backend openvino or torch for bf16")
-    if backend in _PACKAGES and device != "cpu":
+    if backend in _EXTRAS and device != "cpu":
         raise ModelError(f"{backend} runs on the CPU, not on {device}; take backend torch, or device cpu")
 
 
@@ -110,8 +111,8 @@ def has_bf16() -> bool:
     return not _BF16_FLAGS.isdisjoint(words)
 
 
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
+def _installed(backend: str) -> bool:
+    return all(find_spec(package) is not None for package in _PACKAGES[backend])
 
 
 def _fastest(precision: str) -> str:
