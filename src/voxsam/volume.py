@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from voxsam.errors import VolumeError
 from voxsam.geometry import Geometry
+from voxsam.terminology import Code
 
 __all__ = ["Label", "Mask", "Volume"]
 
@@ -81,10 +82,13 @@ class Label:
     name : str
     color_rgb : tuple of float, optional
         Red, green, blue in 0..1.
+    code : Code, optional
+        What it is in SNOMED-CT or another scheme; ``.seg.nrrd`` files keep it.
     """
 
     name: str
     color_rgb: tuple[float, float, float] = (0.9, 0.3, 0.25)
+    code: Code | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from grids import geometries
 from voxsam import io
 from voxsam.errors import FormatError, GeometryError
 from voxsam.geometry import Geometry
+from voxsam.terminology import CODES, Code
 from voxsam.volume import Label, Mask, Volume
 
 GRID = Geometry.from_spacing((2, 3, 4), spacing_mm=(5.0, 0.7, 0.8), origin_mm=(10.0, 20.0, 30.0))
@@ -60,6 +61,46 @@ def test_a_mask_returns_on_its_grid_to_the_last_bit(tmp_path: Path, grid: Geomet
 def test_names_and_colours_of_segments_survive(tmp_path: Path, suffix: str) -> None:
     io.save_mask(organs(), tmp_path / f"m{suffix}")
     assert io.load_mask(tmp_path / f"m{suffix}").labels == organs().labels
+
+
+def test_codes_of_segments_survive_on_slicers_line(tmp_path: Path) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[0, 0, :3] = 1, 2, 3
+    labels = {
+        1: Label("left kidney", code=CODES["left kidney"]),
+        2: Label("a tumour", code=CODES["liver tumor"]),
+        3: Label("something", code=Code("x\\n1", "Of our own \\\\", "99LOCAL")),
+    }
+    io.save_mask(Mask(array, GRID, labels=labels), tmp_path / "m.seg.nrrd")
+    assert io.load_mask(tmp_path / "m.seg.nrrd").labels == labels
+    written = sitk.ReadImage(tmp_path / "m.seg.nrrd").GetMetaData("Segment0_Tags")
+    assert written == f"TerminologyEntry:{CODES['left kidney'].entry}|"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "",
+        "|",
+        "Segmentation.Status:inprogress|",
+        "TerminologyEntry:|",
+        "TerminologyEntry:list~SCT^1^Tissue~^^|",
+        "TerminologyEntry:list~SCT^1^Tissue~SCT^1^a\\nb|",
+    ],
+)
+def test_a_segment_without_a_readable_code_is_read_without_one(tmp_path: Path, tags: str) -> None:
+    path = tmp_path / "m.seg.nrrd"
+    io.save_mask(Mask(np.ones(GRID.shape, bool), GRID, labels={1: Label("liver")}), path)
+    path.write_bytes(path.read_bytes().replace(b"Segment0_Tags:=", b"Segment0_Tags:=" + tags.encode(), 1))
+    assert io.load_mask(path).labels == {1: Label("liver")}
+
+
+def test_a_code_among_other_tags_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.seg.nrrd"
+    io.save_mask(Mask(np.ones(GRID.shape, bool), GRID, labels={1: Label("liver")}), path)
+    tags = f"Segmentation.Status:completed|TerminologyEntry:{CODES['liver'].entry}|"
+    path.write_bytes(path.read_bytes().replace(b"Segment0_Tags:=", b"Segment0_Tags:=" + tags.encode(), 1))
+    assert io.load_mask(path).labels[1].code == CODES["liver"]
 
 
 def test_a_segmentation_has_the_keys_that_slicer_reads(tmp_path: Path) -> None:
