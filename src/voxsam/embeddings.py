@@ -15,16 +15,8 @@ import numpy.typing as npt
 
 from voxsam.embedding_files import EmbeddingFiles, default_cache_dir
 from voxsam.errors import ModelError, StoreError
-from voxsam.models.base import (
-    Embedding,
-    FloatArray,
-    Memory,
-    PromptableModel,
-    SliceLogits,
-    SlicePrompts,
-    TrackingModel,
-    runtime_of,
-)
+from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel
+from voxsam.models.runtime import runtime_of
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
 

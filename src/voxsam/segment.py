@@ -17,8 +17,9 @@ from scipy import ndimage
 
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry, Plane, PlaneAxes
-from voxsam.models.base import PromptableModel, facts_of
+from voxsam.models.base import PromptableModel
 from voxsam.models.registry import load_model
+from voxsam.models.runtime import facts_of
 from voxsam.postprocess import fill_holes
 from voxsam.prompts import Box, MaskPrompt, Prompt, check_prompts, dump_prompts
 from voxsam.propagate import CarryRules, Propagation, StopRules, propagate

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, Part, Runtime, SliceLogits, SlicePrompts
+from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, SliceLogits, SlicePrompts
 from voxsam.models.compact_encoder import CHANNELS, STRIDES
 from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
+from voxsam.models.runtime import Part, Runtime
 from voxsam.models.weights import load_state, read_state, state_sha256
 
 __all__ = ["CompactModel", "build_compact"]

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, FloatArray, ModelCard, Part, Preprocessing, Runtime, SliceLogits, SlicePrompts
+from voxsam.models.base import Embedding, FloatArray, ModelCard, Preprocessing, SliceLogits, SlicePrompts
 from voxsam.models.checkpoints import sam_names
 from voxsam.models.mask_decoder import MaskDecoder
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, input_pixels, resized_shape, xy_to_input
 from voxsam.models.prompt_encoder import PromptEncoder
+from voxsam.models.runtime import Part, Runtime
 from voxsam.models.tinyvit import TinyViT, fold_norms
 from voxsam.models.vit import ImageEncoder
 from voxsam.models.weights import load_state, read_state, state_sha256

@@ -13,7 +13,8 @@ from voxsam.errors import ModelError
 from voxsam.models.backends.choose import choose_runtime
 from voxsam.models.backends.compiled import CompiledPart, Engine
 from voxsam.models.backends.structure import with_tensors
-from voxsam.models.base import Part, PromptableModel, Runtime
+from voxsam.models.base import PromptableModel
+from voxsam.models.runtime import Part, Runtime
 
 __all__ = ["in_precision", "use_runtime"]
 

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from voxsam.errors import ModelError, unknown_name
-from voxsam.models.base import ModelCard, Runtime
+from voxsam.models.base import ModelCard
+from voxsam.models.runtime import Runtime
 
 __all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime"]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from voxsam.models.backends.structure import leaves, with_tensors
-from voxsam.models.base import Part
 from voxsam.models.onnx_graph import OnnxGraph
+from voxsam.models.runtime import Part
 
 __all__ = ["CompiledPart", "Engine"]
 

@@ -17,12 +17,11 @@ from voxsam.models.base import (
     Memory,
     ModelCard,
     PromptableModel,
-    Runtime,
     SliceLogits,
     SlicePrompts,
     TrackingModel,
-    runtime_of,
 )
+from voxsam.models.runtime import Runtime, runtime_of
 
 __all__ = ["GuardedModel", "GuardedTracker", "guarded"]
 
