@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,13 @@ _SAM = "voxsam.models.sam:build_sam"
 _SAM_PREPROCESSING = Preprocessing(1024, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
 _SAM_CITATION = "Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643"
+_SAM2 = "voxsam.models.sam2:build_sam2"
+_SAM2_PREPROCESSING = replace(_SAM_PREPROCESSING, resize="squash")
+_SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+_SAM2_CITATION = "Ravi et al., SAM 2: Segment Anything in Images and Videos, ICLR 2025, arXiv:2408.00714"
+_HIERA_TINY = MappingProxyType(
+    {"widths": (96, 192, 384, 768), "heads": (1, 2, 4, 8), "depths": (1, 2, 7, 2), "global_blocks": (5, 7, 9)}
+)
 _VIT_B = MappingProxyType({"width": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)})
 
 #: Every model, in the order they are listed.
@@ -157,6 +165,104 @@ CARDS = MappingProxyType(
                 options=_VIT_B,
                 citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging 2025, arXiv:2501.11734",
             ),
+            ModelCard(
+                name="sam2.1-tiny",
+                title="Segment Anything 2.1, tiny; follows objects from slice to slice; trained on photographs",
+                builder=_SAM2,
+                preprocessing=_SAM2_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=39.0,
+                speed_class="slow: six seconds a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM2_FILES}sam2.1_hiera_tiny.pt",
+                    sha256="7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+                    size_mb=156.0,
+                ),
+                options=_HIERA_TINY,
+                citation=_SAM2_CITATION,
+            ),
+            ModelCard(
+                name="sam2.1-small",
+                title="Segment Anything 2.1, small; follows objects from slice to slice; trained on photographs",
+                builder=_SAM2,
+                preprocessing=_SAM2_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=46.1,
+                speed_class="slow: seven seconds a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM2_FILES}sam2.1_hiera_small.pt",
+                    sha256="6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+                    size_mb=184.4,
+                ),
+                options=MappingProxyType({**_HIERA_TINY, "depths": (1, 2, 11, 2), "global_blocks": (7, 10, 13)}),
+                citation=_SAM2_CITATION,
+            ),
+            ModelCard(
+                name="sam2.1-base-plus",
+                title="Segment Anything 2.1, base; follows objects from slice to slice; trained on photographs",
+                builder=_SAM2,
+                preprocessing=_SAM2_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=80.9,
+                speed_class="slow: ten seconds a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM2_FILES}sam2.1_hiera_base_plus.pt",
+                    sha256="a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+                    size_mb=323.6,
+                ),
+                options=MappingProxyType(
+                    {
+                        "widths": (112, 224, 448, 896),
+                        "heads": (2, 4, 8, 16),
+                        "depths": (2, 3, 16, 3),
+                        "global_blocks": (12, 16, 20),
+                        "position_side": 14,
+                    }
+                ),
+                citation=_SAM2_CITATION,
+            ),
+            ModelCard(
+                name="sam2.1-large",
+                title="Segment Anything 2.1, large; follows objects from slice to slice; trained on photographs",
+                builder=_SAM2,
+                preprocessing=_SAM2_PREPROCESSING,
+                licence="Apache-2.0",
+                parameters_m=224.4,
+                speed_class="very slow: half a minute a slice and more",
+                weights=WeightsFile(
+                    url=f"{_SAM2_FILES}sam2.1_hiera_large.pt",
+                    sha256="2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+                    size_mb=898.1,
+                ),
+                options=MappingProxyType(
+                    {
+                        "widths": (144, 288, 576, 1152),
+                        "heads": (2, 4, 8, 16),
+                        "depths": (2, 6, 36, 4),
+                        "global_blocks": (23, 33, 43),
+                        "windows": (8, 4, 16, 8),
+                    }
+                ),
+                citation=_SAM2_CITATION,
+            ),
+            ModelCard(
+                name="medsam2",
+                title="SAM 2.1 tiny, trained on for CT, MR and other medical pictures; follows objects",
+                builder=_SAM2,
+                preprocessing=replace(_SAM2_PREPROCESSING, input_size=512),
+                # its page says both: a Creative Commons licence, and that the weights are for research and education
+                licence="CC-BY-SA-4.0, for research and education only",
+                parameters_m=39.0,
+                speed_class="medium: one or two seconds a slice",
+                weights=WeightsFile(
+                    url="https://huggingface.co/wanglab/MedSAM2/resolve/"
+                    "e4a6f35edd7e091619cbc0750f462f1574e23955/MedSAM2_latest.pt",
+                    sha256="c92743b99f00d078bf32a3afcc38aaa9faf1c1692dffe3eaa7a90938c1991060",
+                    size_mb=156.0,
+                ),
+                options=_HIERA_TINY,
+                citation="Ma et al., MedSAM2: Segment Anything in 3D Medical Images and Videos, 2025, arXiv:2504.03600",
+            ),
         )
     }
 )
@@ -202,6 +308,8 @@ def load_model(
 ) -> PromptableModel:
     """Load a model by its name, downloading its weights the first time if they do not ship with voxsam.
 
+    It warns of a licence that is not permissive, and of a file that has the name of another model's weights.
+
     Parameters
     ----------
     name : str
@@ -238,6 +346,8 @@ def load_model(
     where = resolve_device(device)  # before a long download
     check_choice(backend, precision, where)
     path = ensure(chosen, weights, on_progress=on_progress)
+    for remark in _remarks(chosen, path):
+        warnings.warn(remark, stacklevel=2)
     module, _, function = chosen.builder.partition(":")
     build: Callable[[ModelCard, Path, str], PromptableModel] = getattr(import_module(module), function)
     model = build(chosen, path, where)
@@ -249,6 +359,14 @@ def load_model(
     from voxsam.models.backends.guard import guarded
 
     return guarded(model, lambda: build(chosen, path, "cpu"))
+
+
+def _remarks(chosen: ModelCard, path: Path) -> Iterator[str]:
+    if not chosen.permissive:
+        yield f"the weights of {chosen.name} are under {chosen.licence}: make sure that your use is allowed"
+    for other in CARDS.values():
+        if other.name != chosen.name and other.weights is not None and other.weights.filename == path.name:
+            yield f"{path.name} is the published file of {other.name}; as {chosen.name} it gets other preprocessing"
 
 
 def resolve_device(device: str = "auto") -> str:
