@@ -58,7 +58,7 @@ class OnnxGraph:
             # torch's newer exporter needs a compiler of its own and half a minute for what takes a second here
             warnings.simplefilter("ignore", DeprecationWarning)
             # shapes that are not left open are constants on purpose
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             warnings.filterwarnings("ignore", "Constant folding", UserWarning)
             torch.onnx.export(
                 self.module.eval(),

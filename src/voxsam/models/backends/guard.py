@@ -6,7 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -24,8 +24,6 @@ from voxsam.models.base import (
 from voxsam.models.runtime import Runtime, runtime_of
 
 __all__ = ["GuardedModel", "GuardedTracker", "guarded"]
-
-Answer = TypeVar("Answer")
 
 
 def guarded(model: PromptableModel, on_cpu: Callable[[], PromptableModel]) -> GuardedModel:
@@ -77,7 +75,8 @@ class GuardedModel:
 
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder; see `PromptableModel.encode`."""
-        return self._answer(lambda model: model.encode(pixels))
+        embedding: Embedding = self._answer(lambda model: model.encode(pixels))
+        return embedding
 
     def encode_batch(self, views: Sequence[FloatArray]) -> list[Embedding]:
         """Encode several views, in smaller batches from then on if the memory does not suffice for these.
@@ -107,9 +106,12 @@ class GuardedModel:
 
     def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
         """Answer prompts on an encoded view; see `PromptableModel.decode`."""
-        return self._answer(lambda model: model.decode(self._reachable(embedding), prompts, multimask=multimask))
+        answer: SliceLogits = self._answer(
+            lambda model: model.decode(self._reachable(embedding), prompts, multimask=multimask)
+        )
+        return answer
 
-    def _answer(self, ask: Callable[[Any], Answer]) -> Answer:
+    def _answer(self, ask: Callable[[Any], Any]) -> Any:
         try:
             return ask(self._model)
         except torch.OutOfMemoryError:
@@ -151,23 +153,25 @@ class GuardedTracker(GuardedModel):
 
     def remember(self, embedding: Embedding, mask_logits: FloatArray, *, prompted: bool, pointer: Any = None) -> Memory:
         """Make a memory of a view and its answer; see `TrackingModel.remember`."""
-        return self._answer(
+        memory: Memory = self._answer(
             lambda model: model.remember(
                 self._reachable(embedding), mask_logits, prompted=prompted, pointer=self._here(pointer)
             )
         )
+        return memory
 
     def track(
         self, embedding: Embedding, memories: Sequence[tuple[int, Memory]], prompts: SlicePrompts | None = None
     ) -> SliceLogits:
         """Find on a view what the memories show; see `TrackingModel.track`."""
-        return self._answer(
+        answer: SliceLogits = self._answer(
             lambda model: model.track(
                 self._reachable(embedding),
                 [(distance, replace(memory, features=self._here(memory.features))) for distance, memory in memories],
                 prompts,
             )
         )
+        return answer
 
     def _here(self, features: Any) -> Any:
         return self._moved(features) if self._remark else features
