@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from voxsam.cli_segment import ChannelOption, ScanArgument, SeriesOption
+from voxsam.cli_options import ChannelOption, ScanArgument, SeriesOption
 from voxsam.io import load_volume
 from voxsam.volume import Volume
 

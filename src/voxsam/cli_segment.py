@@ -13,6 +13,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from voxsam.cli_options import (
+    BackendOption,
+    CacheOption,
+    ChannelOption,
+    DeviceOption,
+    EnhanceOption,
+    ModelOption,
+    NoCacheOption,
+    PlaneOption,
+    PrecisionOption,
+    ScanArgument,
+    SeriesOption,
+    WeightsOption,
+    WindowOption,
+)
 from voxsam.cli_outputs import check_outputs
 from voxsam.cli_parse import Asked, MaskFile, Space, one_of, read_document, read_prompts
 from voxsam.cli_progress import note, progress
@@ -26,52 +41,12 @@ if TYPE_CHECKING:
     from voxsam.prompts import Prompt
     from voxsam.segment import PlaneChoice, Segmentation, Workspace
 
-__all__ = ["ChannelOption", "ScanArgument", "SeriesOption", "embed_command", "segment_command"]
+__all__ = ["embed_command", "segment_command"]
 
 _UNNAMED = "object"
 #: Below this estimate of its own overlap on a prompted slice, a model is called unsure.
 _SURE = 0.4
-_WHAT, _HOW, _OUT = "What to segment", "How", "What to write"
-
-ScanArgument = Annotated[
-    Path, typer.Argument(help="NIfTI, NRRD or MetaImage file, a DICOM folder, or one file of a series.")
-]
-ChannelOption = Annotated[
-    Optional[int],  # noqa: UP045 - typer reads annotations at run time
-    typer.Option("--channel", min=0, help="Which volume of a 4D file, counted from 0."),
-]
-SeriesOption = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--series", help="Which series of a DICOM folder that holds several: its UID, as the error lists it."),
-]
-PlaneOption = Annotated[
-    str, typer.Option("--plane", help="auto (as the scan was taken), axial, coronal or sagittal.", rich_help_panel=_HOW)
-]
-WindowOption = Annotated[
-    str,
-    typer.Option(
-        "--window", help="auto, a CT preset (liver, lung, bone, …), WIDTH,LEVEL, or multi.", rich_help_panel=_HOW
-    ),
-]
-EnhanceOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--enhance", help="clahe, n4, denoise or local; several with commas between.", rich_help_panel=_HOW),
-]
-ModelOption = Annotated[str, typer.Option("--model", help="A name that `voxsam models` lists.", rich_help_panel=_HOW)]
-WeightsOption = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--weights", help="A weights file of your own for that model.", rich_help_panel=_HOW),
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_HOW)]
-CacheOption = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option(
-        "--cache", help="Where to keep what the encoder saw; without: your cache folder.", rich_help_panel=_HOW
-    ),
-]
-NoCacheOption = Annotated[
-    bool, typer.Option("--no-cache", help="Leave nothing of the scan on the disk.", rich_help_panel=_HOW)
-]
+_WHAT, _OUT = "What to segment", "What to write"
 
 
 def segment_command(
@@ -141,6 +116,8 @@ def segment_command(
     model: ModelOption = "compact",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
     label: Annotated[
         int, typer.Option("--label", min=1, max=65535, help="Value of the object in the mask.", rich_help_panel=_OUT)
     ] = 1,
@@ -195,7 +172,7 @@ def segment_command(
     typed = _settings(plane, window, enhance, model)
     settings = settings_of(typed, documents, lambda name: _is_typed(context, name), note)
     cache_dir = _cache_dir(cache, no_cache)
-    _check_device(device)
+    machine = _machine(device, backend, precision)
     volume = _load(scan, channel, series)
     asked = Asked(
         point or (), negative or (), box or (), space=space, documents=documents, masks=masks,
@@ -204,7 +181,7 @@ def segment_command(
     given = read_prompts(asked, volume)
     _check_planned(given, settings.plane, volume)
     target = _target_of(into, volume)
-    workspace = _workspace(volume, settings, weights, device, cache_dir)
+    workspace = _workspace(volume, settings, weights, machine, cache_dir)
     warn_of_other_weights(documents, settings.model, workspace.store.model.weights_sha256, note)
     with progress("Segmenting slices") as on_progress:
         result = workspace.segment(given, plane=settings.plane, on_progress=on_progress)
@@ -214,7 +191,7 @@ def segment_command(
     if report is not None:
         command = {
             "scan": str(scan), "output": str(output), **settings.to_json(), "weights": _text(weights),
-            "device": device, "channel": channel, "series": series, "label": label, "label_name": label_name,
+            **machine, "channel": channel, "series": series, "label": label, "label_name": label_name,
             "into": _text(into), "space": space.value, "any_scan": any_scan, "cache": _text(cache_dir),
         }  # fmt: skip
         _write_json({**result.report.to_json(), "command": command}, report)
@@ -238,6 +215,8 @@ def embed_command(
     model: ModelOption = "compact",
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
     cache: CacheOption = None,
     channel: ChannelOption = None,
     series: SeriesOption = None,
@@ -253,9 +232,9 @@ def embed_command(
     from voxsam.segment import choose_plane
 
     settings = _settings(plane, window, enhance, model)
-    _check_device(device)
+    machine = _machine(device, backend, precision)
     volume = _load(scan, channel, series)
-    workspace = _workspace(volume, settings, weights, device, _cache_dir(cache, no_cache=False))
+    workspace = _workspace(volume, settings, weights, machine, _cache_dir(cache, no_cache=False))
     chosen = choose_plane(settings.plane, (), volume.geometry)
     count = volume.geometry.shape[volume.geometry.axes_of(chosen).normal]
     views = [workspace.stack.view(chosen, index, workspace.windows) for index in range(count)]
@@ -282,12 +261,15 @@ def _settings(plane: str, window: str, enhance: list[str] | None, model: str) ->
     )  # fmt: skip
 
 
-def _check_device(device: str) -> None:
-    """Find an unknown device before a scan is read; ``auto`` spares the look."""
+def _machine(device: str, backend: str, precision: str) -> dict[str, str]:
+    """Find what this machine does not have before a scan is read; ``auto`` spares the look."""
+    from voxsam.models.backends.choose import check_choice
     from voxsam.models.registry import resolve_device
 
+    check_choice(backend, precision)
     if device != "auto":
         resolve_device(device)
+    return {"device": device, "backend": backend, "precision": precision}
 
 
 def _check_planned(prompts: tuple[Prompt, ...], plane: PlaneChoice, volume: Volume) -> None:
@@ -308,7 +290,7 @@ def _text(value: Path | str | None) -> str | None:
 
 
 def _workspace(
-    volume: Volume, settings: Settings, weights: Path | None, device: str, cache_dir: Path | str | None
+    volume: Volume, settings: Settings, weights: Path | None, machine: dict[str, str], cache_dir: Path | str | None
 ) -> Workspace:
     """Open a scan for a model; what the user typed is checked before a download, not after it."""
     from voxsam.models.registry import load_model
@@ -317,7 +299,7 @@ def _workspace(
 
     windows = choose_window(volume, settings.window)
     with progress("Downloading weights", of_bytes=True) as on_progress:
-        network = load_model(settings.model, weights=weights, device=device, on_progress=on_progress)
+        network = load_model(settings.model, weights=weights, on_progress=on_progress, **machine)
     return Workspace.open(volume, model=network, window=windows, enhance=settings.enhance, cache_dir=cache_dir)
 
 

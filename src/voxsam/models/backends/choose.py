@@ -10,7 +10,7 @@ from voxsam.errors import ModelError, unknown_name
 from voxsam.models.base import ModelCard
 from voxsam.models.runtime import Runtime
 
-__all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime"]
+__all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime", "device_for"]
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -56,6 +56,17 @@ def check_choice(backend: str, precision: str, device: str = "cpu") -> None:
         raise ModelError("onnxruntime computes in fp32 on a CPU; take backend openvino or torch for bf16")
     if backend in _EXTRAS and device != "cpu":
         raise ModelError(f"{backend} runs on the CPU, not on {device}; take backend torch, or device cpu")
+
+
+def device_for(backend: str, device: str) -> str:
+    """Settle the device where the backend leaves no choice.
+
+    Examples
+    --------
+    >>> device_for("openvino", "auto"), device_for("torch", "auto")
+    ('cpu', 'auto')
+    """
+    return "cpu" if device == "auto" and backend in _EXTRAS else device
 
 
 def choose_runtime(card: ModelCard, *, backend: str = "auto", precision: str = "auto", device: str = "cpu") -> Runtime:
