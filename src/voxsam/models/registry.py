@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from voxsam.errors import ModelError, unknown_name
-from voxsam.models.backends.choose import check_choice
+from voxsam.models.backends.choose import check_choice, device_for
 from voxsam.models.base import ModelCard, Preprocessing, PromptableModel, WeightsFile
 from voxsam.models.weights import ensure
 
@@ -343,7 +343,7 @@ def load_model(
     voxsam.errors.WeightsError: no weights file for sam-vit-b at no_such_file.pth
     """
     chosen = card(name)
-    where = resolve_device(device)  # before a long download
+    where = resolve_device(device_for(backend, device))  # before a long download
     check_choice(backend, precision, where)
     path = ensure(chosen, weights, on_progress=on_progress)
     for remark in _remarks(chosen, path):
