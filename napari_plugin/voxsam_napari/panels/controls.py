@@ -62,15 +62,15 @@ QPushButton:disabled { background: rgba(127, 127, 127, 30); color: rgba(127, 127
 
 
 class _Themed:
-    """A button whose icon takes the colour that its text has, whatever theme sets it."""
+    """What the buttons share: an icon in the colour of the text, and a tip that names the key."""
 
     _icon_name = ""
     _ink: QColor | None = None
+    tip = ""
 
     def set_icon(self: QAbstractButton, name: str) -> None:
         """Show an icon of `ICONS`."""
         self._icon_name, self._ink = name, None
-        self.update()
         self._tint()
 
     def _tint(self: QAbstractButton) -> None:
@@ -79,13 +79,9 @@ class _Themed:
             self._ink = ink
             self.setIcon(icon(self._icon_name, ink))
 
-    def paintEvent(self: QAbstractButton, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Paint; a style sheet changes the colour of the text without telling, so it is compared here."""
-        self._tint()
-        super().paintEvent(event)
-
     def set_tip(self: QAbstractButton, tip: str, key: str = "") -> None:
         """Say what the button does, and the key that does it."""
+        self.tip = tip
         self.setToolTip(f"{tip} ({key})" if key else tip)
 
 
@@ -110,9 +106,13 @@ class IconButton(_Themed, QToolButton):
         self.setFixedSize(side, side)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(name)
-        self.tip = tip
         self.set_tip(tip)
         self.set_icon(icon_name)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint, with the icon in the colour that the text has now: a style sheet changes it without telling."""
+        self._tint()
+        super().paintEvent(event)
 
 
 class TextButton(_Themed, QPushButton):
@@ -139,10 +139,14 @@ class TextButton(_Themed, QPushButton):
         self.setIconSize(QSize(18, 18))
         self.setSizePolicy(QSizePolicy.Policy.MinimumExpanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName(text.replace("&", ""))
-        self.tip = tip
         self.set_tip(tip)
         if icon_name:
             self.set_icon(icon_name)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint, with the icon in the colour that the text has now: a style sheet changes it without telling."""
+        self._tint()
+        super().paintEvent(event)
 
 
 class Panel(QWidget):
@@ -179,7 +183,7 @@ class Form(QGridLayout):
         self.setContentsMargins(0, 0, 0, 0)
         self.setHorizontalSpacing(GAP)
         self.setVerticalSpacing(GAP)
-        self.setColumnMinimumWidth(0, 58)
+        self.setColumnMinimumWidth(0, 64)
         self.setColumnStretch(1, 1)
 
     @property
@@ -197,9 +201,9 @@ class Form(QGridLayout):
         return label
 
 
-def text_color(widget: QWidget) -> QColor:
-    """Return the colour that a widget writes in when it is enabled."""
-    return widget.palette().color(QPalette.ColorGroup.Active, widget.foregroundRole())
+def text_color(widget: QWidget, group: QPalette.ColorGroup = QPalette.ColorGroup.Active) -> QColor:
+    """Return the colour that a widget writes in, by default when it is enabled."""
+    return widget.palette().color(group, widget.foregroundRole())
 
 
 def row(*controls: QWidget | int) -> QHBoxLayout:

@@ -64,6 +64,8 @@ ICONS: Mapping[str, str] = MappingProxyType(
         "jump": '<circle cx="12" cy="12" r="3"/><path d="M12 3v4M12 17v4M3 12h4M17 12h4"/>',
     }
 )
+#: Faint on dark and on light.
+_DISABLED = QColor(127, 127, 127, 140)
 _SIZES = (16, 18, 20, 24, 32)
 
 
@@ -122,12 +124,10 @@ def icon(name: str, ink: QColor) -> QIcon:
     KeyError
         If there is no icon of that name.
     """
-    faint = QColor(ink)
-    faint.setAlphaF(ink.alphaF() * 0.35)
     made = QIcon()
     for side in (*_SIZES, *(2 * side for side in _SIZES[-2:])):
         made.addPixmap(_drawn(name, ink.rgba(), side), QIcon.Mode.Normal)
-        made.addPixmap(_drawn(name, faint.rgba(), side), QIcon.Mode.Disabled)
+        made.addPixmap(_drawn(name, _DISABLED.rgba(), side), QIcon.Mode.Disabled)
     return made
 
 

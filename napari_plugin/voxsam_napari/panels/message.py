@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QResizeEvent
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy
 
 from voxsam_napari.panels.controls import IconButton, TextButton, row
@@ -15,6 +15,7 @@ __all__ = ["Message", "MessageLine"]
 
 _COLOURS = {"info": QColor(86, 180, 233), "warn": QColor(230, 159, 0), "error": QColor(225, 90, 60)}
 _SECONDS = 8
+_LINES = 4
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class MessageLine(QFrame):
         self.setObjectName("message")
         self.icon = QLabel()
         self.text = QLabel()
-        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.text.setStyleSheet("QLabel { font-size: 9pt; }")
+        self.text.setWordWrap(True)
+        self.text.setMaximumHeight(_LINES * self.text.fontMetrics().lineSpacing())  # the rest is in the tooltip
         self.icon.setFixedSize(18, 18)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.action = TextButton("", "")
@@ -56,7 +59,7 @@ class MessageLine(QFrame):
         line.setStretch(1, 1)
         line.setContentsMargins(8, 2, 3, 2)
         self.setLayout(line)
-        self.setFixedHeight(30)
+        self.setMinimumHeight(30)
         self._fade = QTimer(self)
         self._fade.setSingleShot(True)
         self._fade.timeout.connect(lambda: self.show_state(None))
@@ -85,20 +88,9 @@ class MessageLine(QFrame):
         self.action.setAccessibleName(shown.action)
         self.setAccessibleName(f"{shown.kind}: {shown.text}")
         self.setToolTip(shown.text)
-        self._elide()
+        self.text.setText(" ".join(shown.text.split()))
         if shown.kind == "info":
             self._fade.start(_SECONDS * 1000)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Fit the text to the new width."""
-        super().resizeEvent(event)
-        self._elide()
-
-    def _elide(self) -> None:
-        if self.shown is not None:
-            width = max(self.text.width(), 40)
-            text = " ".join(self.shown.text.split())
-            self.text.setText(self.text.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, width))
 
     def _dismiss(self) -> None:
         self.show_state(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from qtpy.QtCore import QSignalBlocker, QSize, QStringListModel, Qt, Signal
-from qtpy.QtGui import QColor, QKeyEvent, QPaintEvent
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -307,6 +307,13 @@ class _Table(QTableWidget):
                 for at, one in enumerate(self._rows):
                     self._fill_row(at, one)
         super().paintEvent(event)
+        if not self._rows:
+            painter = QPainter(self.viewport())
+            painter.setOpacity(0.6)
+            painter.setPen(text_color(self))
+            text = "Add an object to begin" if self.isEnabled() else "Open a scan to begin"
+            painter.drawText(self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, text)
+            painter.end()
 
 
 class _NameEditor(QStyledItemDelegate):

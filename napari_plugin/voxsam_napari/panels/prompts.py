@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
@@ -130,7 +131,7 @@ class PromptPanel(Panel):
         self.hint.setText(shown.hint)
         self.hint.setVisible(bool(shown.hint))
 
-    def show_keys(self, keys: dict[str, str]) -> None:
+    def show_keys(self, keys: Mapping[str, str]) -> None:
         """Show in the tooltips which key does what."""
         super().show_keys(keys)
         self._keys = dict(keys)
@@ -141,8 +142,7 @@ class PromptPanel(Panel):
 
     def _show_history(self) -> None:
         for button, does, what in ((self.undo, "Undo", self.shown.undo), (self.redo, "Redo", self.shown.redo)):
-            button.tip = f"{does}: {what}" if what else f"Nothing to {does.lower()}"
-            button.set_tip(button.tip, self._keys.get(does.lower(), ""))
+            button.set_tip(f"{does}: {what}" if what else f"Nothing to {does.lower()}", self._keys.get(does.lower(), ""))
 
     def _show_polarity(self, shown: PromptsShown) -> None:
         color = POSITIVE if shown.positive else NEGATIVE
@@ -152,12 +152,12 @@ class PromptPanel(Panel):
             self.polarity.setAccessibleName(f"Next prompt: {text.replace('&', '').lower()}")
             self.polarity.setStyleSheet(_POLARITY.format(color.red(), color.green(), color.blue()))
             self.polarity.set_icon(name)
-        self.polarity.tip = (
+        tip = (
             "The next prompt says what belongs to the object; press to exclude. A right-click excludes at once"
             if shown.positive
             else "The next prompt says what does not belong to the object; press to include"
         )
-        self.polarity.set_tip(self.polarity.tip, self._keys.get("polarity", ""))
+        self.polarity.set_tip(tip, self._keys.get("polarity", ""))
         self.polarity.setEnabled(shown.enabled)
 
     def _tool_clicked(self, name: str, on: bool) -> None:

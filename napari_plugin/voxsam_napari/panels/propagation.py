@@ -93,10 +93,13 @@ class PropagatePanel(Panel):
     @property
     def reach(self) -> Reach:
         """How far the next propagation goes, as `Session.propagate` takes it."""
-        value = self.direction.value
-        if value == "range":
-            return self.first.value(), self.last.value()
-        return value
+        reaches: dict[str, Reach] = {
+            "whole": "whole",
+            "up": "up",
+            "down": "down",
+            "range": (self.first.value(), self.last.value()),
+        }
+        return reaches[self.direction.value]
 
     def show_state(self, shown: PropagateShown) -> None:
         """Show the state of the propagation; emits nothing."""

@@ -125,7 +125,7 @@ class SavePanel(Panel):
 
     def _ask(self, purpose: Literal["save", "open"], title: str, suggested: str, types: str) -> str:
         dialog = QFileDialog.getSaveFileName if purpose == "save" else QFileDialog.getOpenFileName
-        path, _ = dialog(self, title, suggested, types)
+        path: str = dialog(self, title, suggested, types)[0]
         return path
 
 

@@ -133,7 +133,8 @@ class ScanPanel(Panel):
         _fill(self.window, (*(choice.text for choice in shown.windows), "Own numbers"), at)
         for box, value in ((self.width, shown.width), (self.level, shown.level)):
             with QSignalBlocker(box):
-                fine = 0 if shown.width >= 20 else 2
+                whole = shown.width >= 20 and float(shown.width).is_integer() and float(shown.level).is_integer()
+                fine = 0 if whole else 1 if shown.width >= 20 else 3
                 box.setDecimals(fine)
                 box.setSingleStep(max(round(shown.width / 40, fine), 10.0**-fine))
                 box.setValue(value)

@@ -127,7 +127,8 @@ class SliceStrip(QWidget):
 
     @property
     def _step(self) -> float:
-        return (self.width() - 2 * self._SIDE) / max(self.shown.count, 1)
+        room: int = self.width() - 2 * self._SIDE
+        return room / max(self.shown.count, 1)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002, N802 - Qt's name
         """Draw the columns, the marker and the frame of the focus."""
@@ -243,7 +244,7 @@ class SliceStrip(QWidget):
             index = self.index_at(event.pos().x())
             QToolTip.showText(event.globalPos(), "" if index is None else self.slice_at(index).text, self)
             return True
-        return super().event(event)
+        return bool(super().event(event))
 
     def _go(self, index: int | None) -> None:
         if index is not None and index != self.shown.current:
@@ -294,7 +295,7 @@ class StripPanel(Panel):
         """Return the next slice after the current one that needs a look, from the start again after the last."""
         waiting = self._to_check()
         later = [index for index in waiting if index > self.strip.shown.current]
-        return (later or waiting or [None])[0]
+        return next(iter(later or waiting), None)
 
     def _to_check(self) -> list[int]:
         return sorted(one.index for one in self.strip.shown.slices if one.source in _TO_CHECK)
