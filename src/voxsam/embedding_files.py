@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from voxsam.errors import StoreError
+from voxsam.folders import user_cache_dir
 from voxsam.io.atomic import atomic_write
 from voxsam.models.base import Embedding
 from voxsam.views import View
@@ -37,13 +37,7 @@ def default_cache_dir() -> Path:
     """Return where caches live on this system: ``$VOXSAM_CACHE``, else the user's own cache folder."""
     if os.environ.get("VOXSAM_CACHE"):
         return Path(os.environ["VOXSAM_CACHE"])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "voxsam" / "embeddings"
+    return user_cache_dir() / "embeddings"
 
 
 class EmbeddingFiles:

@@ -29,7 +29,7 @@ from voxsam.volume import Mask, Volume
 from voxsam.windowing import Window, WindowSpec, choose_window, window_around
 from voxsam.zoom import ZoomRules
 
-__all__ = ["CleanRules", "Segmentation", "Workspace", "choose_plane", "segment_volume"]
+__all__ = ["CleanRules", "Segmentation", "Workspace", "choose_plane", "package_versions", "segment_volume"]
 
 BoolArray = npt.NDArray[np.bool_]
 OnProgress: TypeAlias = Callable[[int, int], None]
@@ -274,7 +274,7 @@ class Workspace:
             slices=found.slices,
             volume_ml=mask.volume_ml(),
             timings_s=timings,
-            versions=_versions(),
+            versions=package_versions(),
         )
 
 
@@ -389,7 +389,8 @@ def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
     timings[step] = time.perf_counter() - started
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return what makes a run repeatable: the versions of voxsam, Python and the packages that compute."""
     return {"python": platform.python_version(), **{package: _version_of(package) for package in _PACKAGES}}
 
 

@@ -6,15 +6,17 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from voxsam.errors import FormatError, VoxsamError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "reason_of", "write_through"]
 
 _PREFIX = ".voxsam-"
+_STALE_S = 3600.0
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -69,23 +71,59 @@ def atomic_write(
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask has its say
+        if durable:
+            _sweep(target.parent)
         yield temporary
         if durable:
-            _sync(temporary)
+            write_through(temporary)
         if target.exists():
             shutil.copymode(target, temporary)
         temporary.replace(target)
         if durable:
-            _sync(target.parent)
+            write_through(target.parent)
     except OSError as fault:
-        reason = _REASONS.get(fault.errno or 0, fault.strerror or str(fault))
-        raise error(f"cannot write {path}: {reason}") from fault
+        raise error(f"cannot write {path}: {reason_of(fault)}") from fault
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def _sweep(folder: Path) -> None:
+    """Remove what killed saves left in a folder: their process is gone, and nothing was written for an hour.
+
+    An hour, because the folder may be shared, and the process at work on another machine.
+    """
+    for left in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError, ValueError):
+            process = int(left.name[len(_PREFIX) :].split("-", 1)[0])
+            if time.time() - left.stat().st_mtime > _STALE_S and not _is_running(process):
+                left.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return False  # asking would end it; the hour has to do
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs, and is someone else's
+        return True
+    return True
+
+
+def reason_of(fault: OSError) -> str:
+    """Say in words why something cannot be written, and the way out.
+
+    Examples
+    --------
+    >>> reason_of(OSError(errno.EROFS, "Read-only file system"))
+    'the disk is read-only; choose another folder'
+    """
+    return _REASONS.get(fault.errno or 0, fault.strerror or str(fault))
+
+
+def write_through(path: Path) -> None:
     """Ask the system to bring a file, or a folder's list of names, to the disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open a folder, and needs no such call
