@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from voxsam.models.mask_decoder import CrossAttention, MaskDecoder
+from voxsam.models.mask_decoder import MaskDecoder, enlarged
+from voxsam.models.two_way import CrossAttention
 
 torch.set_num_threads(1)
 
@@ -64,10 +66,25 @@ def test_the_image_is_not_changed(decoder: MaskDecoder, image: Image) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, image, strict=True))
 
 
-def test_attention_is_that_of_the_definition() -> None:
-    torch.manual_seed(0)
-    attention = CrossAttention(8, 4, heads=2)
-    query, key, value = torch.randn(1, 3, 8), torch.randn(1, 5, 8), torch.randn(1, 5, 8)
-    q, k, v = attention.q_proj(query)[0], attention.k_proj(key)[0], attention.v_proj(value)[0]
-    heads = [(q[:, part] @ k[:, part].T / 2**0.5).softmax(-1) @ v[:, part] for part in (slice(0, 2), slice(2, 4))]
-    torch.testing.assert_close(attention(query, key, value)[0], attention.out_proj(torch.cat(heads, dim=1)))
+@pytest.mark.parametrize("multimask", [False, True])
+def test_masks_are_those_of_the_published_order_of_operations(
+    decoder: MaskDecoder, image: Image, multimask: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, maps = torch.randn(2, 2, 32), torch.randn(2, 32, 5, 6)
+    masks, scores = decoder(*image, tokens, maps, multimask=multimask)
+    monkeypatch.setattr(CrossAttention, "_are_few", lambda self, tokens: False)
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(2, -1, -1)
+    cells, positions = ((part + 0 * maps).flatten(2).mT for part in (image[0] + maps, image[1]))
+    tokens, cells = decoder.transformer(torch.cat([own, tokens], 1), cells, positions)
+    upscaled = decoder.output_upscaling(cells.mT.reshape(2, 32, 5, 6))
+    chosen = (1, 2, 3) if multimask else (0,)
+    filters = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], 1)
+    expected = (filters @ upscaled.flatten(2)).view(masks.shape)
+    torch.testing.assert_close(masks, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores, decoder.iou_prediction_head(tokens[:, 0])[:, chosen], atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_without_bias_is_enlarged_too() -> None:
+    step = nn.ConvTranspose2d(3, 5, kernel_size=2, stride=2, bias=False)
+    one = torch.randn(1, 3, 1, 1)
+    torch.testing.assert_close(enlarged(step, one.view(1, 1, 3)).mT.view(1, 5, 2, 2), step(one))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxsam.models.layers import FeedForward, LayerNorm2d, PerceptronHead
+from voxsam.models.layers import LayerNorm2d, PerceptronHead
+from voxsam.models.two_way import TwoWayTransformer
 
 __all__ = ["MaskDecoder"]
 
@@ -80,83 +84,45 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (5, C)
         tokens = torch.cat([own.expand(len(tokens), -1, -1), tokens], dim=1)
         image = features + maps
-        B, C, H, W = image.shape
-        tokens, image = self.transformer(tokens, image.flatten(2).transpose(1, 2), positions.flatten(2).transpose(1, 2))
-        upscaled = self.output_upscaling(image.transpose(1, 2).reshape(B, C, H, W))  # (B, C / 8, 4 * H, 4 * W)
+        grid = image.shape[2:]
         chosen = range(1, 1 + ALTERNATIVES) if multimask else range(1)
+        tokens, image = self.transformer(tokens, cells_of(image), cells_of(positions), answers=1 + chosen.stop)
         filters = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], dim=1)
-        masks = (filters @ upscaled.flatten(2)).view(B, len(chosen), 4 * H, 4 * W)
         scores = self.iou_prediction_head(tokens[:, 0])
-        return masks, scores[:, chosen.start : chosen.stop]
+        return self._masks(image, filters, grid), scores[:, chosen.start : chosen.stop]
+
+    def _masks(self, image: Tensor, filters: Tensor, grid: Sequence[int]) -> Tensor:
+        """Enlarge cells ``(B, h * w, C)`` four times, and see where filters ``(B, M, C / 8)`` respond.
+
+        A transposed convolution whose steps are as wide as its kernel is a matrix product for each cell. What becomes
+        of a cell stays in one row until there is one number a mask and pixel, and only these are put in their places.
+        """
+        first, second = (cast("nn.ConvTranspose2d", self.output_upscaling[i]) for i in (0, 3))
+        norm = cast("LayerNorm2d", self.output_upscaling[1])
+        x = F.layer_norm(enlarged(first, image), norm.weight.shape, norm.weight, norm.bias, norm.eps)
+        x = F.gelu(enlarged(second, F.gelu(x)))  # (B, h * w * 16, C / 8)
+        responses = x @ filters.transpose(1, 2)
+        (B, M, _), (h, w) = filters.shape, grid
+        masks = responses.view(B, h, w, 2, 2, 2, 2, M).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        return masks.reshape(B, M, 4 * h, 4 * w)
 
 
-class TwoWayTransformer(nn.Module):
-    """Blocks in which tokens look at the image and the image looks at the tokens, then a last look at the image."""
-
-    def __init__(self, width: int, *, depth: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayBlock(width, heads=heads, hidden=hidden, first=index == 0) for index in range(depth)
-        )
-        self.final_attn_token_to_image = CrossAttention(width, width // 2, heads=heads)
-        self.norm_final_attn = nn.LayerNorm(width)
-
-    def forward(self, tokens: Tensor, image: Tensor, image_positions: Tensor) -> tuple[Tensor, Tensor]:
-        token_positions = tokens  # what a token was asked goes with it all the way
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, token_positions, image_positions)
-        looked = self.final_attn_token_to_image(tokens + token_positions, image + image_positions, image)
-        return self.norm_final_attn(tokens + looked), image
+def cells_of(image: Tensor) -> Tensor:
+    """Lay the cells of ``(B, C, h, w)`` in a row, ``(B, h * w, C)``; channels-last maps lie so already."""
+    return image.flatten(2).transpose(1, 2).contiguous()
 
 
-class TwoWayBlock(nn.Module):
-    """Tokens among themselves, tokens to image, feed-forward on tokens, image to tokens."""
+def enlarged(step: nn.ConvTranspose2d, cells: Tensor) -> Tensor:
+    """Give each of ``(B, N, C)`` cells four, ``(B, 4 * N, c)``: a 2 x 2 transposed convolution with stride 2.
 
-    def __init__(self, width: int, *, heads: int, hidden: int, first: bool) -> None:
-        super().__init__()
-        self.first = first
-        self.self_attn = CrossAttention(width, width, heads=heads)
-        self.norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = CrossAttention(width, width // 2, heads=heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, hidden, activation="relu")
-        self.norm3 = nn.LayerNorm(width)
-        self.norm4 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = CrossAttention(width, width // 2, heads=heads)
-
-    def forward(
-        self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if self.first:  # tokens are still their own positions: neither add them, nor keep what was there
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            placed = tokens + token_positions
-            tokens = tokens + self.self_attn(placed, placed, tokens)
-        tokens = self.norm1(tokens)
-        placed_image = image + image_positions
-        looked = self.cross_attn_token_to_image(tokens + token_positions, placed_image, image)
-        tokens = self.norm2(tokens + looked)
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        shown = self.cross_attn_image_to_token(placed_image, tokens + token_positions, tokens)
-        return tokens, self.norm4(image + shown)
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention from one sequence to another, in an inner width of its own."""
-
-    def __init__(self, width: int, inner: int, *, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(width, inner)
-        self.v_proj = nn.Linear(width, inner)
-        self.out_proj = nn.Linear(inner, width)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        q, k, v = self._split(self.q_proj(query)), self._split(self.k_proj(key)), self._split(self.v_proj(value))
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, inner / heads)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def _split(self, x: Tensor) -> Tensor:
-        B, N, C = x.shape
-        return x.view(B, N, self.heads, C // self.heads).transpose(1, 2)
+    Examples
+    --------
+    >>> step = nn.ConvTranspose2d(3, 5, kernel_size=2, stride=2)
+    >>> one = torch.randn(1, 3, 1, 1)
+    >>> torch.allclose(enlarged(step, one.view(1, 1, 3)).mT.view(1, 5, 2, 2), step(one), atol=1e-6)
+    True
+    """
+    B, N, C = cells.shape
+    weight = step.weight.permute(2, 3, 1, 0).reshape(-1, C)  # (4 * c, C)
+    bias = None if step.bias is None else step.bias.repeat(4)
+    return F.linear(cells, weight, bias).view(B, 4 * N, -1)
