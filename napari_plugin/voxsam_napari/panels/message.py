@@ -14,7 +14,6 @@ from voxsam_napari.panels.icons import pixmap
 __all__ = ["Message", "MessageLine"]
 
 _COLOURS = {"info": QColor(86, 180, 233), "warn": QColor(230, 159, 0), "error": QColor(225, 90, 60)}
-_SECONDS = 8
 _LINES = 4
 
 
@@ -37,6 +36,8 @@ class Message:
 class MessageLine(QFrame):
     """Shows one message; news fade, warnings and errors stay until they are dismissed or replaced."""
 
+    #: How long news stay.
+    seconds = 8.0
     action_asked = Signal()
     dismissed = Signal()
 
@@ -90,7 +91,7 @@ class MessageLine(QFrame):
         self.setToolTip(shown.text)
         self.text.setText(" ".join(shown.text.split()))
         if shown.kind == "info":
-            self._fade.start(_SECONDS * 1000)
+            self._fade.start(round(self.seconds * 1000))
 
     def _dismiss(self) -> None:
         self.show_state(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from qtpy.QtCore import QSignalBlocker, QSize, QStringListModel, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
@@ -23,15 +24,20 @@ from qtpy.QtWidgets import (
 from voxsam_napari.panels.controls import TABLE, Form, IconButton, Panel, TextButton, described, row, text_color
 from voxsam_napari.panels.icons import icon, swatch
 
-__all__ = ["ObjectListPanel", "ObjectRow", "ObjectsShown"]
+__all__ = ["Column", "ObjectListPanel", "ObjectRow", "ObjectsShown"]
 
-_COLOUR, _NAME, _VOLUME, _EYE, _LOCK = range(5)
 _OVERLAPS = {
     "keep": ("Keep the other object", "Voxels of another object stay its own"),
     "overwrite": ("Take over", "The newer mask takes voxels from other objects; locked ones are safe"),
     "allow": ("Allow both", "A voxel may belong to several objects"),
 }
 _NO_PROTECTION = "Nothing"
+
+
+class Column(IntEnum):
+    """What the cells of a row are for."""
+
+    COLOUR, NAME, VOLUME, EYE, LOCK = range(5)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class ObjectListPanel(Panel):
     def rename_current(self) -> None:
         """Open the name of the chosen object for typing."""
         if self.table.currentRow() >= 0:
-            self.table.editItem(self.table.item(self.table.currentRow(), _NAME))
+            self.table.editItem(self.table.item(self.table.currentRow(), Column.NAME))
 
     def _connect(self) -> None:
         self.add.clicked.connect(self.add_asked)
@@ -169,7 +175,7 @@ class ObjectListPanel(Panel):
     def _name_typed(self, item: QTableWidgetItem) -> None:
         shown = self.shown.rows[item.row()]
         name = item.text().strip()
-        if item.column() != _NAME or name == shown.name:
+        if item.column() != Column.NAME or name == shown.name:
             return
         if name:
             self.renamed.emit(shown.id, name)
@@ -179,13 +185,13 @@ class ObjectListPanel(Panel):
 
     def _act_on(self, at: int, column: int) -> None:
         shown = self.shown.rows[at]
-        if column == _EYE:
+        if column == Column.EYE:
             self.visible_toggled.emit(shown.id, not shown.visible)
-        elif column == _LOCK:
+        elif column == Column.LOCK:
             self.lock_toggled.emit(shown.id, not shown.locked)
-        elif column == _COLOUR:
+        elif column == Column.COLOUR:
             self._ask_colour(shown)
-        elif column == _NAME:
+        elif column == Column.NAME:
             self.rename_current()
 
     def _ask_colour(self, shown: ObjectRow) -> None:
@@ -218,20 +224,20 @@ class _Table(QTableWidget):
         self.verticalHeader().setDefaultSectionSize(28)
         self.horizontalHeader().hide()
         self.horizontalHeader().setMinimumSectionSize(26)
-        self.horizontalHeader().setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((_COLOUR, 28), (_VOLUME, 84), (_EYE, 28), (_LOCK, 28)):
+        self.horizontalHeader().setSectionResizeMode(Column.NAME, QHeaderView.ResizeMode.Stretch)
+        for column, width in ((Column.COLOUR, 28), (Column.VOLUME, 84), (Column.EYE, 28), (Column.LOCK, 28)):
             self.setColumnWidth(column, width)
         self._names = QStringListModel(self)
         self._rows: tuple[ObjectRow, ...] = ()
         self._ink: QColor | None = None
-        self.setItemDelegateForColumn(_NAME, _NameEditor(self._names, self))
-        self.cellClicked.connect(lambda at, column: column != _NAME and self.cell_pressed.emit(at, column))
+        self.setItemDelegateForColumn(Column.NAME, _NameEditor(self._names, self))
+        self.cellClicked.connect(lambda at, column: column != Column.NAME and self.cell_pressed.emit(at, column))
 
     def fill(self, shown: ObjectsShown) -> None:
         """Show the rows; emits nothing."""
         self._names.setStringList(list(shown.known_names))
         self._rows = shown.rows
-        column = max(self.currentColumn(), _NAME)
+        column = max(self.currentColumn(), Column.NAME)
         with QSignalBlocker(self):
             self.setRowCount(len(shown.rows))
             for at, one in enumerate(shown.rows):
@@ -252,21 +258,21 @@ class _Table(QTableWidget):
         pale.setAlphaF(0.4)
         volume = "" if one.volume_ml is None else f"{one.volume_ml:.1f} mL"
         cells = {
-            _COLOUR: ("", swatch(one.color_rgb, 18), "Colour of the object", f"Colour of {one.name}"),
-            _NAME: (one.name, None, one.code or "No terminology code", one.name),
-            _VOLUME: (
+            Column.COLOUR: ("", swatch(one.color_rgb, 18), "Colour of the object", f"Colour of {one.name}"),
+            Column.NAME: (one.name, None, one.code or "No terminology code", one.name),
+            Column.VOLUME: (
                 f"{volume} *" if one.stale and volume else volume,
                 None,
                 "Volume; * prompts came after it was made: propagate or refine" if one.stale else "Volume of the mask",
                 f"Volume of {one.name}",
             ),
-            _EYE: (
+            Column.EYE: (
                 "",
                 icon("eye" if one.visible else "eye-off", ink if one.visible else pale),
                 "Shown; click to hide" if one.visible else "Hidden; click to show",
                 f"{one.name} is {'shown' if one.visible else 'hidden'}",
             ),
-            _LOCK: (
+            Column.LOCK: (
                 "",
                 icon("lock" if one.locked else "unlock", ink if one.locked else pale),
                 "Locked: no mask changes it; click to unlock" if one.locked else "Click to lock against changes",
@@ -274,19 +280,22 @@ class _Table(QTableWidget):
             ),
         }
         for column, (text, picture, tip, spoken) in cells.items():
-            item = self.item(at, column)
-            if item is None:
-                item = QTableWidgetItem()
-                self.setItem(at, column, item)
+            item = self.item(at, column) or self._new_cell(at, column)
             item.setText(text)
             if picture is not None:
                 item.setIcon(picture)
             item.setToolTip(tip)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, spoken)
-            flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == _NAME else flags)
-            if column == _VOLUME:
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+    def _new_cell(self, at: int, column: Column) -> QTableWidgetItem:
+        """Make a cell; its flags are set here alone, as setting them again would undo a name half typed."""
+        item = QTableWidgetItem()
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == Column.NAME else flags)
+        if column == Column.VOLUME:
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.setItem(at, column, item)
+        return item
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Let the space bar act on the cell, Delete delete the object and F2 edit the name from any cell."""
@@ -296,7 +305,7 @@ class _Table(QTableWidget):
         elif event.key() == Qt.Key.Key_Delete and at >= 0:
             self.delete_pressed.emit()
         elif event.key() == Qt.Key.Key_F2 and at >= 0:
-            self.editItem(self.item(at, _NAME))
+            self.editItem(self.item(at, Column.NAME))
         else:
             super().keyPressEvent(event)
 

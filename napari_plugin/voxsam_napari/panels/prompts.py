@@ -142,7 +142,9 @@ class PromptPanel(Panel):
 
     def _show_history(self) -> None:
         for button, does, what in ((self.undo, "Undo", self.shown.undo), (self.redo, "Redo", self.shown.redo)):
-            button.set_tip(f"{does}: {what}" if what else f"Nothing to {does.lower()}", self._keys.get(does.lower(), ""))
+            button.set_tip(
+                f"{does}: {what}" if what else f"Nothing to {does.lower()}", self._keys.get(does.lower(), "")
+            )
 
     def _show_polarity(self, shown: PromptsShown) -> None:
         color = POSITIVE if shown.positive else NEGATIVE

@@ -94,15 +94,15 @@ class ScanPanel(Panel):
         self.channel = described(QComboBox(), "Channel", "Which channel or time point of this image to segment")
         self.facts = Faint()
         self.window = described(QComboBox(), "Window preset", "Grey values that you and the model see")
-        self.width = self._number("Window width", "Window width: from black to white", 0.001, 1e6)
-        self.level = self._number("Window level", "Window level: the value shown as mid-grey", -1e6, 1e6)
+        self.width_box = self._number("Window width", "Window width: from black to white", 0.001, 1e6)
+        self.level_box = self._number("Window level", "Window level: the value shown as mid-grey", -1e6, 1e6)
         self.preview = described(
             QCheckBox("Show on the image"),
             "Show the enhanced picture",
             "Show at once what the enhancement does to the picture; off: only the model sees it",
         )
-        self._enhance: dict[str, QCheckBox] = {}
-        self._enhance_grid = QGridLayout()
+        self.enhancements: dict[str, QCheckBox] = {}
+        self._grid = QGridLayout()
         self._lay_out()
         self._connect()
         self.show_state(self.shown)
@@ -120,7 +120,7 @@ class ScanPanel(Panel):
         self.facts.setText(shown.busy or shown.facts)
         self.facts.setVisible(bool(self.facts.text()))
         self._show_window(shown)
-        for name, box in self._enhance.items():
+        for name, box in self.enhancements.items():
             with QSignalBlocker(box):
                 box.setChecked(name in shown.enhanced)
         with QSignalBlocker(self.preview):
@@ -131,7 +131,7 @@ class ScanPanel(Panel):
         names = [choice.name for choice in shown.windows]
         at = names.index(shown.window) if shown.window in names else len(names)
         _fill(self.window, (*(choice.text for choice in shown.windows), "Own numbers"), at)
-        for box, value in ((self.width, shown.width), (self.level, shown.level)):
+        for box, value in ((self.width_box, shown.width), (self.level_box, shown.level)):
             with QSignalBlocker(box):
                 whole = shown.width >= 20 and float(shown.width).is_integer() and float(shown.level).is_integer()
                 fine = 0 if whole else 1 if shown.width >= 20 else 3
@@ -142,27 +142,27 @@ class ScanPanel(Panel):
 
     def _enable(self, there_is_one: bool) -> None:
         self.image.setEnabled(bool(self.shown.images))
-        for part in (self.window, self.width, self.level, self.preview):
+        for part in (self.window, self.width_box, self.level_box, self.preview):
             part.setEnabled(there_is_one)
         for choice in self.shown.enhancements:
-            self._enhance[choice.name].setEnabled(there_is_one and not choice.why_not)
+            self.enhancements[choice.name].setEnabled(there_is_one and not choice.why_not)
         self.preview.setEnabled(there_is_one and bool(self.shown.enhanced))
 
     def _make_enhancements(self, choices: tuple[EnhanceChoice, ...]) -> None:
-        for box in self._enhance.values():
-            self._enhance_grid.removeWidget(box)
+        for box in self.enhancements.values():
+            self._grid.removeWidget(box)
             box.deleteLater()
-        self._enhance.clear()
+        self.enhancements.clear()
         for place, choice in enumerate(choices):
             box = QCheckBox(choice.title or choice.name)
             tip = f"{choice.text}; {choice.why_not}" if choice.why_not else choice.text
             described(box, f"Low contrast: {choice.text}", tip[:1].upper() + tip[1:])
             box.toggled.connect(self._enhance_changed)
-            self._enhance_grid.addWidget(box, place // 2, place % 2)
-            self._enhance[choice.name] = box
+            self._grid.addWidget(box, place // 2, place % 2)
+            self.enhancements[choice.name] = box
 
     def _enhance_changed(self) -> None:
-        self.enhance_chosen.emit(tuple(name for name, box in self._enhance.items() if box.isChecked()))
+        self.enhance_chosen.emit(tuple(name for name, box in self.enhancements.items() if box.isChecked()))
 
     def _window_picked(self, place: int) -> None:
         if place < len(self.shown.windows):
@@ -171,13 +171,13 @@ class ScanPanel(Panel):
             self._numbers_typed()
 
     def _numbers_typed(self) -> None:
-        self.window_chosen.emit(f"{self.width.value():g},{self.level.value():g}")
+        self.window_chosen.emit(f"{self.width_box.value():g},{self.level_box.value():g}")
 
     def _connect(self) -> None:
         self.image.activated.connect(lambda place: self.image_chosen.emit(self.shown.images[place]))
         self.channel.activated.connect(self.channel_chosen)
         self.window.activated.connect(self._window_picked)
-        for box in (self.width, self.level):
+        for box in (self.width_box, self.level_box):
             box.valueChanged.connect(self._numbers_typed)
         self.preview.toggled.connect(self.preview_toggled)
 
@@ -187,16 +187,16 @@ class ScanPanel(Panel):
         self._channel_label = form.add("Cha&nnel", self.channel)
         form.addWidget(self.facts, form.end, 1)
         form.add("Wind&ow", self.window)
-        numbers = row(self.width, self.level)
+        numbers = row(self.width_box, self.level_box)
         line = form.end
         form.addWidget(QLabel("W / L"), line, 0)
         form.addLayout(numbers, line, 1)
         line = form.end
         label = QLabel("Contrast")
         form.addWidget(label, line, 0)
-        form.addLayout(self._enhance_grid, line, 1)
+        form.addLayout(self._grid, line, 1)
         form.addWidget(self.preview, line + 1, 1)
-        self._enhance_grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setContentsMargins(0, 0, 0, 0)
         self.column.addLayout(form)
 
     @staticmethod
