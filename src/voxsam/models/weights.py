@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voxsam.download import CHUNK_BYTES
 from voxsam.download import download as fetch
+from voxsam.download import file_digest
 from voxsam.errors import WeightsError
 from voxsam.models.base import ModelCard
 from voxsam.models.checkpoints import looks_like, state_within
@@ -83,7 +83,7 @@ def find(card: ModelCard, weights: str | Path | None = None, *, verified: bool =
     for folder in _folders():
         path = folder / card.weights.filename
         if path.is_file():
-            verify(path, card.weights.sha256 if verified else None)
+            verify(path, card.weights.digest if verified else None)
             return path
     return None
 
@@ -94,7 +94,7 @@ def ensure(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Find a model's weights, or download them.
+    """Find a model's weights, or download them where their licence asks no more than to be named.
 
     Parameters
     ----------
@@ -121,19 +121,28 @@ def ensure(
             f"the weights of {card.name} ship with voxsam but {PACKAGED / f'{card.name}.safetensors'} is missing; "
             "install voxsam again, or give a weights file"
         )
+    if not card.permissive:
+        raise WeightsError(
+            f"the weights of {card.name} are not here, and their licence, {card.licence}, is to be accepted first: "
+            f"voxsam models pull {card.name} --accept-licence"
+        )
     return download(card, on_progress=on_progress)
 
 
-def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
-    """Download a model's published weights into the cache.
+def download(
+    card: ModelCard, folder: Path | None = None, *, on_progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Download a model's published weights; the caller has shown the licence.
 
-    The file appears under its name only when it is whole and its hash is right.
+    The file appears under its name only when it is whole and its hash is right; one that broke off is taken up again.
 
     Parameters
     ----------
     card : ModelCard
+    folder : Path, optional
+        Without: the cache.
     on_progress : callable, optional
-        Called with (bytes done, bytes in all); raising `Cancelled` in it stops the work and leaves nothing behind.
+        Called with (bytes done, bytes in all); raising `Cancelled` in it stops the work.
 
     Returns
     -------
@@ -146,11 +155,12 @@ def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None 
     """
     published = card.weights
     if published is None:
-        raise WeightsError(f"{card.name} has no published weights file to download")
+        raise WeightsError(f"{card.name} has no published weights file to download; its weights ship with voxsam")
     return fetch(
         published.url,
-        cache_folder() / published.filename,
+        (folder or cache_folder()) / published.filename,
         sha256=published.sha256,
+        md5=published.md5,
         size_mb=published.size_mb,
         on_progress=on_progress,
         error=WeightsError,
@@ -158,13 +168,14 @@ def download(card: ModelCard, *, on_progress: Callable[[int, int], None] | None 
     )
 
 
-def verify(path: Path, sha256: str | None) -> None:
+def verify(path: Path, digest: str | None) -> None:
     """Check a file against its published hash; without one there is nothing to check.
 
     Parameters
     ----------
     path : Path
-    sha256 : str or None
+    digest : str or None
+        As `WeightsFile.digest` gives it.
 
     Raises
     ------
@@ -175,18 +186,16 @@ def verify(path: Path, sha256: str | None) -> None:
     --------
     >>> verify(Path("weights.pth"), None)
     """
-    if sha256 is None:
+    if digest is None:
         return
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
+        found = file_digest(path, digest)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {_first_line(error)}") from error
-    if digest.hexdigest() != sha256:
+    if found != digest:
+        expected, got = (text.replace(":", " ") for text in (digest, found))
         raise WeightsError(
-            f"{path} is not the published file: expected sha256 {sha256}, got {digest.hexdigest()}. "
+            f"{path} is not the published file: expected {expected}, got {got}. "
             "It may be half downloaded: delete it, and voxsam fetches it again. "
             "To use other weights, name their file (--weights, or weights= in Python)"
         )
