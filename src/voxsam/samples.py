@@ -14,7 +14,7 @@ from voxsam.download import download
 from voxsam.errors import FormatError, InputError, unknown_name
 from voxsam.io.atomic import atomic_write
 
-__all__ = ["Sample", "get_sample", "sample", "samples"]
+__all__ = ["Sample", "bundled_folder", "get_sample", "sample", "samples"]
 
 #: Where the bundled files lie: within an installed package, else in the repository.
 _FOLDERS = (Path(__file__).parent / "sample_data", Path(__file__).resolve().parents[2] / "sample_data")

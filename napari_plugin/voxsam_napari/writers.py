@@ -1,0 +1,113 @@
+"""Labels layers as masks on the scan's own grid: NIfTI, and segmentations that 3D Slicer opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Layer
+
+from voxsam import io
+from voxsam.errors import VolumeError
+from voxsam.terminology import code_for
+from voxsam.volume import Label, Mask
+from voxsam_napari.orientation import geometry_of
+
+__all__ = ["mask_of_layer", "write_labels"]
+
+
+def write_labels(path: str, data: Any, options: Mapping[str, Any]) -> list[str]:
+    """Write a labels layer, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+        ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.seg.nrrd``.
+    data : integer array
+        Of the layer.
+    options : mapping
+        What else the layer is made of, as ``layer.as_layer_data_tuple()`` gives it.
+
+    Returns
+    -------
+    list of str
+        The path.
+
+    Raises
+    ------
+    VolumeError, GeometryError
+        If the layer is not a 2D or 3D label map.
+    FormatError
+        If the file cannot be written. An older one of that name is then as it was.
+    """
+    io.save_mask(mask_of_layer(data, options), path)
+    return [path]
+
+
+def mask_of_layer(data: Any, options: Mapping[str, Any]) -> Mask:
+    """Return a labels layer as a mask: on the scan's grid where the layer knows it, else where its transform puts it.
+
+    Parameters
+    ----------
+    data, options
+        See `write_labels`. ``options["metadata"]["voxsam"]``, where present, holds the ``"volume"`` or ``"mask"`` whose
+        grid it is, ``"axes"`` and ``"flips"``: layer axis k shows array axis ``axes[k]``, backwards where ``flips[k]``.
+
+    Returns
+    -------
+    Mask
+        With the names and colours that the layer has for its labels; a name that `voxsam.terminology` knows brings its
+        code.
+    """
+    array = np.asarray(data)
+    if array.ndim not in (2, 3):
+        raise VolumeError(
+            f"labels {options.get('name', '')!r} have {array.ndim} axes {array.shape}: expected two or three; "
+            f"split the layer first (right-click on it)"
+        )
+    known: Mapping[str, Any] = options.get("metadata", {}).get("voxsam", {})
+    origin = known.get("volume") or known.get("mask")
+    axes = tuple(known.get("axes", range(3)))
+    if origin is not None and array.shape == tuple(origin.geometry.shape[axis] for axis in axes):
+        flips = known.get("flips", (False, False, False))
+        upright = array[tuple(slice(None, None, -1 if flip else 1) for flip in flips)].transpose(np.argsort(axes))
+        return Mask(upright, origin.geometry, labels=_labels(array, options), header=origin.header)
+    grid = geometry_of(_transform(options, array.shape), array.shape)
+    return Mask(array.reshape(grid.shape), grid, labels=_labels(array, options))
+
+
+def _transform(options: Mapping[str, Any], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return the way from data to world that a layer of these options takes: napari puts its parts together."""
+    parts = {key: options[key] for key in ("scale", "translate", "rotate", "shear", "affine") if key in options}
+    layer = Layer.create(np.broadcast_to(np.uint8(0), shape), parts, "labels")
+    matrix = np.eye(len(shape) + 1)
+    matrix[:-1, -1] = layer.data_to_world(np.zeros(len(shape)))
+    matrix[:-1, :-1] = np.transpose([layer.data_to_world(step) for step in np.eye(len(shape))]) - matrix[:-1, -1:]
+    return matrix
+
+
+def _labels(array: npt.NDArray[Any], options: Mapping[str, Any]) -> dict[int, Label]:
+    """Return names and colours of the labels that occur; the only one of a layer has the layer's name."""
+    values = [int(value) for value in np.unique(array) if value]
+    names = _names(options.get("features"))
+    if len(values) == 1:
+        names.setdefault(values[0], str(options.get("name", "")))
+    colormap = options.get("colormap")
+    labels = {}
+    for value in values:
+        name = names.get(value) or f"label {value}"
+        labels[value] = Label(name, _color(colormap, value), code_for(name))
+    return labels
+
+
+def _names(features: Any) -> dict[int, str]:
+    if features is None or "index" not in features or "name" not in features:
+        return {}
+    return {int(value): str(name) for value, name in zip(features["index"], features["name"], strict=True)}
+
+
+def _color(colormap: Any, value: int) -> tuple[float, float, float]:
+    red, green, blue = (float(part) for part in np.asarray(colormap.map(value)).reshape(-1)[:3])
+    return red, green, blue
