@@ -18,7 +18,9 @@ from rich.table import Table
 
 from voxsam.allocator import keep_memory
 from voxsam.cli_evaluate import evaluate_command
+from voxsam.cli_finetune import finetune_command
 from voxsam.cli_info import info_command
+from voxsam.cli_models import models_app
 from voxsam.cli_progress import note, progress
 from voxsam.cli_segment import embed_command, segment_command
 from voxsam.errors import Cancelled, VoxsamError
@@ -40,6 +42,8 @@ app.command("segment")(segment_command)
 app.command("info")(info_command)
 app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
+app.add_typer(models_app, name="models")
+app.command("finetune")(finetune_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,31 +126,6 @@ def _voxsam(
 
     Exit codes: 0 done, 2 something to put right (one line says what), 1 a fault of voxsam, 130 stopped by Ctrl-C.
     """
-
-
-@app.command("models")
-def models_command(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add licence, source and citation.")] = False,
-) -> None:
-    """List the models, what they need, and what is here already.
-
-    Weights that do not ship with voxsam are downloaded when a model is first used, and verified.
-    """
-    from voxsam.models.registry import CARDS
-    from voxsam.models.weights import find
-
-    table = Table("name", "what", "speed on a CPU", "weights", box=None, pad_edge=False)
-    for card in CARDS.values():
-        size = "ship with voxsam" if card.weights is None else f"{card.weights.size_mb:.0f} MB"
-        here = "" if card.weights is None else ", here" if find(card, verified=False) else ", downloaded on first use"
-        table.add_row(card.name, card.title, card.speed_class, f"{size}{here}")
-    console = Console(highlight=False)
-    console.print(table)
-    for card in CARDS.values() if verbose else ():
-        facts = f"{card.parameters_m:.1f} M parameters, {card.licence}"
-        console.print(f"\n[bold]{card.name}[/bold]: {facts}", soft_wrap=True)
-        for line in filter(None, (card.weights.url if card.weights else "", card.citation)):
-            console.print(f"  {escape(line)}", soft_wrap=True)  # addresses stay whole, to be copied
 
 
 @app.command("sample")

@@ -37,9 +37,9 @@ _ROOM_TO_MOVE = 1.0
 _WAYS: tuple[tuple[Carried, ...], ...] = (("mask", "box", "point"), ("mask",), ("mask", "point"), ("box", "point"))
 #: The same for a model that remembers slices.
 _WAYS_WITH_MEMORY: tuple[tuple[Carried, ...], ...] = (
-    ("memory", "mask", "box", "point"),
-    ("memory", "mask"),
     ("memory",),
+    ("memory", "mask"),
+    ("memory", "mask", "box", "point"),
 )
 
 

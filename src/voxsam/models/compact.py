@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
+from voxsam.models.adapters import adapted_state, is_adapter
 from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, SliceLogits, SlicePrompts
 from voxsam.models.compact_encoder import CHANNELS, STRIDES
 from voxsam.models.compact_memory import MemoryBatch, looks_of
@@ -20,7 +21,7 @@ from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
 from voxsam.models.runtime import Part, Runtime
-from voxsam.models.weights import load_state, read_state, state_sha256
+from voxsam.models.weights import ensure, load_state, read_state, state_sha256
 
 __all__ = ["CompactModel", "build_compact"]
 
@@ -303,7 +304,7 @@ def build_compact(card: ModelCard, weights: Path | None, device: str) -> Compact
     ----------
     card : ModelCard
     weights : Path or None
-        As ``python -m voxsam.training export`` writes it.
+        As ``python -m voxsam.training export`` writes it, or ``voxsam finetune``.
     device : str
 
     Returns
@@ -325,7 +326,10 @@ def build_compact(card: ModelCard, weights: Path | None, device: str) -> Compact
     if weights is None:
         raise WeightsError(f"{card.name} needs its weights file, {card.name}.safetensors; none was given")
     network = CompactNetwork().eval().fold()
-    load_state(network, read_state(weights), source=weights, model=card.name)
+    state = read_state(weights)
+    if is_adapter(weights):
+        state = adapted_state(weights, read_state(ensure(card)))
+    load_state(network, state, source=weights, model=card.name)
     return CompactModel(card, network, device)
 
 

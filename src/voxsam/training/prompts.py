@@ -15,7 +15,7 @@ __all__ = ["FIRST_CLICKS", "KINDS", "FirstPrompt", "correction_click", "first_pr
 
 KINDS = ("click", "box", "box+click", "mask", "clicks", "memory")
 KIND_SHARES = (0.42, 0.31, 0.07, 0.15, 0.05, 0.0)
-PAIR_SHARES = (0.32, 0.25, 0.05, 0.18, 0.04, 0.16)
+PAIR_SHARES = (0.31, 0.24, 0.05, 0.11, 0.04, 0.25)
 FIRST_CLICKS = 4
 
 
@@ -98,7 +98,8 @@ def first_prompt(
         and carried_on
         and (kind == KINDS.index("memory") or (logits is not None and rng.random() < 0.7))
     ):
-        remembered = blurred_edge(neighbour, rng, bank)
+        right = rng.random() < 0.75  # the walk's own answers are not always
+        remembered = blurred_edge(neighbour, rng, bank) if right else earlier_logits(neighbour, rng, bank, None)
     xy, labels = np.zeros((FIRST_CLICKS, 2), np.float32), np.full(FIRST_CLICKS, -1)
     for i, (x, y, label) in enumerate(points):
         xy[i], labels[i] = (x, y), label
