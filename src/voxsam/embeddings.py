@@ -165,16 +165,19 @@ class EmbeddingStore:
         ordered = list(views)
         if nearest_to is not None:
             ordered.sort(key=lambda view: abs(view.index - nearest_to))
-        encoded = 0
+        encoded, batch = 0, list[View]()
         for done, view in enumerate(ordered):
             if on_progress is not None:
                 on_progress(done, len(ordered))
             if self._holds(view):
                 continue
-            if self._files is None and self._memory_held + self._mean_size() > self._memory_budget:
+            if self._files is None and self._memory_held + self._mean_size() * (len(batch) + 1) > self._memory_budget:
                 break  # going on would throw out the nearest slices again
-            self._encoded(view, first=False)
-            encoded += 1
+            batch.append(view)
+            if len(batch) >= getattr(self.model, "batch_size", 1):
+                encoded += self._encode_batch(batch)
+                batch = []
+        encoded += self._encode_batch(batch)
         if on_progress is not None:
             on_progress(len(ordered), len(ordered))
         return encoded
@@ -217,10 +220,25 @@ class EmbeddingStore:
         with self._turns.first() if first else self._turns.last():
             embedding = self._found(view)  # another thread may just have made it
             if embedding is None:
-                fresh = self.model.encode(pixels)
-                embedding = Embedding(_in_half_precision(fresh.features), fresh.image_shape)
-                self._remember(self._key_of(view), embedding)
-                self._write(view, embedding)
+                embedding = self._keep(view, self.model.encode(pixels))
+        return embedding
+
+    def _encode_batch(self, views: Sequence[View]) -> int:
+        if len(views) < 2:
+            for view in views:
+                self._encoded(view, first=False)
+            return len(views)
+        pixels = [self.stack.pixels(view) for view in views]
+        model: Any = self.model  # its batch size says that it takes several
+        with self._turns.last():
+            for view, fresh in zip(views, model.encode_batch(pixels), strict=True):
+                self._keep(view, fresh)
+        return len(views)
+
+    def _keep(self, view: View, fresh: Embedding) -> Embedding:
+        embedding = Embedding(_in_half_precision(fresh.features), fresh.image_shape)
+        self._remember(self._key_of(view), embedding)
+        self._write(view, embedding)
         return embedding
 
     def _remember(self, key: str, embedding: Embedding) -> None:

@@ -28,6 +28,7 @@ __all__ = ["CompactModel", "build_compact"]
 MULTIPLE_PX = 16  # the coarsest features
 MEMORY_SLOTS = 3
 PADDING_LABEL = -1
+BATCH_ON_A_GPU = 32  # views; halved where the memory does not suffice
 LOGIT_LIMIT = 20.0  # as in training; a fill of -1e4 outside a region says no more
 #: Of the decoder's inputs: points, and the height and width of maps.
 FREE_AXES = {
@@ -63,6 +64,7 @@ class CompactModel:
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network.eval().requires_grad_(False)
         self.runtime = Runtime(device=device)
+        self.batch_size = BATCH_ON_A_GPU if self._device.type == "cuda" else 1
         self.parts = {"encoder": Part(network.encoder, {"images": (2, 3)}), "decoder": Part(network.decode, FREE_AXES)}
 
     @property
@@ -80,7 +82,6 @@ class CompactModel:
         """The network, for those who want to go beneath `encode` and `decode`."""
         return self._network
 
-    @torch.no_grad()
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder.
 
@@ -98,15 +99,30 @@ class CompactModel:
         InputError
             If shape, type or range do not fit.
         """
-        pixels = check_pixels(pixels)
+        return self.encode_batch([pixels])[0]
+
+    @torch.no_grad()
+    def encode_batch(self, views: Sequence[FloatArray]) -> list[Embedding]:
+        """Encode several views at once, which pays on a GPU; those of another shape follow in their own batch."""
+        checked = [check_pixels(pixels) for pixels in views]
+        shapes = [(pixels.shape[0], pixels.shape[1]) for pixels in checked]
+        encoded: dict[int, Embedding] = {}
+        for shape in dict.fromkeys(shapes):
+            chosen = [index for index, other in enumerate(shapes) if other == shape]
+            images = torch.cat([self._image(checked[index]) for index in chosen])
+            features = self.parts["encoder"].run(images.contiguous(memory_format=torch.channels_last))
+            for place, index in enumerate(chosen):
+                encoded[index] = Embedding({name: feature[place] for name, feature in features.items()}, shape)
+        return [encoded[index] for index in range(len(views))]
+
+    def _image(self, pixels: FloatArray) -> Tensor:
+        """Bring a view to the network's input: (1, 3, h, w), padded."""
         image_shape = (pixels.shape[0], pixels.shape[1])
         image = torch.tensor(pixels, device=self._device).permute(2, 0, 1)[None]
         image = F.interpolate(
             image, resized_shape(image_shape, self._card.preprocessing), mode="bilinear", antialias=True
         )
-        image = pad_to(image, self._input_shape(image_shape))
-        features = self.parts["encoder"].run(image.contiguous(memory_format=torch.channels_last))
-        return Embedding({name: feature[0] for name, feature in features.items()}, image_shape)
+        return pad_to(image, self._input_shape(image_shape))
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:

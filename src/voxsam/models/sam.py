@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +33,7 @@ ENCODERS: Mapping[str, Callable[..., ImageEncoder | TinyViT]] = MappingProxyType
 
 SURE = 1e-7  # how near to 0 and 1 a probability is told apart from them: logits stay within -16 and 16
 LOGIT_LIMIT = 32.0  # SAM's own logits stay below; a fill of -1e4 outside a region says no more than -32
+BATCH_ON_A_GPU = 8  # views; halved where the memory does not suffice
 
 
 class Sam(nn.Module):
@@ -127,6 +128,7 @@ class SamModel:
         self._sam = sam.to(self._device).eval().requires_grad_(False)
         self._positions = sam.prompt_encoder.image_positions()  # the same for every view
         self.runtime = Runtime(device=device)
+        self.batch_size = BATCH_ON_A_GPU if self._device.type == "cuda" else 1
         self.parts = {"encoder": Part(sam.image_encoder), "decoder": Part(sam.mask_decoder, {"tokens": (1,)})}
 
     @property
@@ -144,7 +146,6 @@ class SamModel:
         """The network, for those who want to go beneath `encode` and `decode`."""
         return self._sam
 
-    @torch.no_grad()
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder.
 
@@ -162,11 +163,20 @@ class SamModel:
         InputError
             If shape, type or range do not fit.
         """
-        pixels = check_pixels(pixels)
+        return self.encode_batch([pixels])[0]
+
+    @torch.no_grad()
+    def encode_batch(self, views: Sequence[FloatArray]) -> list[Embedding]:
+        """Encode several views at once, which pays on a GPU; see `encode`."""
+        checked = [check_pixels(pixels) for pixels in views]
+        inputs = [self._sam.preprocess(self._image(pixels)) for pixels in checked]
+        features = self.parts["encoder"].run(torch.cat(inputs))
+        return [Embedding({"image": each}, (pixels.shape[0], pixels.shape[1])) for each, pixels in zip(features, checked, strict=True)]
+
+    def _image(self, pixels: FloatArray) -> Tensor:
+        """Bring a view to the model's size: (1, 3, h, w) in 0..255."""
         resized = torch.tensor(input_pixels(pixels, self._card.preprocessing), device=self._device)
-        image = resized.permute(2, 0, 1)[None]  # (1, 3, h, w) in 0..255
-        features = self.parts["encoder"].run(self._sam.preprocess(image))
-        return Embedding({"image": features[0]}, (pixels.shape[0], pixels.shape[1]))
+        return resized.permute(2, 0, 1)[None]
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
