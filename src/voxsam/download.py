@@ -127,7 +127,7 @@ def reason_of(fault: OSError) -> str:
     if isinstance(fault, requests.exceptions.ChunkedEncodingError | _EndedEarlyError):
         return "the connection broke off; try again to go on from there"
     if isinstance(fault, requests.ConnectionError):
-        return "no connection; is this computer offline?"
+        return "no connection (is this computer offline?)"
     return fault.strerror or str(fault).split("\n")[0] or type(fault).__name__
 
 
