@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -25,6 +26,7 @@ __all__ = [
     "GROUP_GAP",
     "TABLE",
     "Choice",
+    "Combo",
     "Faint",
     "Form",
     "IconButton",
@@ -175,6 +177,26 @@ class Panel(QWidget):
             button.set_tip(button.tip, keys.get(action, ""))
 
 
+class Combo(QComboBox):
+    """A list to choose from that is as wide as its place, however long its texts are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(6)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def fill(self, texts: Sequence[str], at: int) -> None:
+        """Show texts, with the one `at` a place chosen (none at -1); emits nothing, and flickers for no reason."""
+        with QSignalBlocker(self):
+            if [self.itemText(place) for place in range(self.count())] != list(texts):
+                self.clear()
+                self.addItems(list(texts))
+                for place, text in enumerate(texts):
+                    self.setItemData(place, text, Qt.ItemDataRole.ToolTipRole)
+            self.setCurrentIndex(at)
+
+
 class Form(QGridLayout):
     """Rows of a short label and a control; the label's mnemonic goes to the control."""
 
@@ -234,7 +256,8 @@ class Faint(QLabel):
     def __init__(self, text: str = "", *, wrap: bool = True) -> None:
         super().__init__(text)
         self.setWordWrap(wrap)
-        self.setStyleSheet("QLabel { font-size: 8pt; }")
+        self.setContentsMargins(4 if wrap else 0, 0, 0, 0)  # in line with the labels of a form
+        self.setStyleSheet("QLabel { font-size: 8pt; font-weight: 400; }")
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002, N802 - Qt's name
         """Paint in the colour of the theme's text, let through a little of the ground."""

@@ -61,6 +61,8 @@ ICONS: Mapping[str, str] = MappingProxyType(
         "warn": '<path d="M12 3.8L21.5 20h-19z"/><path d="M12 10v4.5"/>' + _DOT.format(x=12, y=17.1, r=1.2),
         "error": '<path d="M8.5 3.5h7l5 5v7l-5 5h-7l-5-5v-7z"/><path d="M12 7.8v5"/>'
         + _DOT.format(x=12, y=16.1, r=1.2),
+        "options": '<path d="M4 7.5h8M17.5 7.5H20M4 16.5h2.5M12 16.5h8"/><circle cx="14.7" cy="7.5" r="2.6"/>'
+        '<circle cx="9.3" cy="16.5" r="2.6"/>',
         "jump": '<circle cx="12" cy="12" r="3"/><path d="M12 3v4M12 17v4M3 12h4M17 12h4"/>',
     }
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QProgressBar
 
-from voxsam_napari.panels.controls import Faint, Form, Panel, TextButton, described
+from voxsam_napari.panels.controls import Combo, Faint, Form, Panel, TextButton, described
 
 __all__ = ["ModelChoice", "ModelPanel", "ModelShown"]
 
@@ -70,8 +70,8 @@ class ModelPanel(Panel):
     def __init__(self) -> None:
         super().__init__("Model")
         self.shown = ModelShown()
-        self.model = described(QComboBox(), "Model", "The model that answers your prompts")
-        self.device = described(QComboBox(), "Device", "Where the model runs")
+        self.model = described(Combo(), "Model", "The model that answers your prompts")
+        self.device = described(Combo(), "Device", "Where the model runs")
         self.licence = described(QLabel(), "Licence", "Licence of the model's weights")
         self.licence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.facts = Faint()
@@ -100,11 +100,7 @@ class ModelPanel(Panel):
         names = tuple(choice.name for choice in shown.models)
         chosen = next((choice for choice in shown.models if choice.name == shown.model), None)
         for box, texts, text in ((self.model, names, shown.model), (self.device, shown.devices, shown.device)):
-            with QSignalBlocker(box):
-                if tuple(box.itemText(place) for place in range(box.count())) != texts:
-                    box.clear()
-                    box.addItems(list(texts))
-                box.setCurrentIndex(texts.index(text) if text in texts else -1)
+            box.fill(texts, texts.index(text) if text in texts else -1)
             box.setEnabled(bool(texts))
         for place, choice in enumerate(shown.models):
             self.model.setItemData(place, choice.title, Qt.ItemDataRole.ToolTipRole)

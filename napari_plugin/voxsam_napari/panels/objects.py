@@ -10,7 +10,6 @@ from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
-    QComboBox,
     QCompleter,
     QHeaderView,
     QLineEdit,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from voxsam_napari.panels.controls import TABLE, Form, IconButton, Panel, TextButton, described, row, text_color
+from voxsam_napari.panels.controls import TABLE, Combo, Form, IconButton, Panel, TextButton, described, row, text_color
 from voxsam_napari.panels.icons import icon, swatch
 
 __all__ = ["Column", "ObjectListPanel", "ObjectRow", "ObjectsShown"]
@@ -106,20 +105,28 @@ class ObjectListPanel(Panel):
         self.delete = IconButton("delete", "Delete object", "Delete the chosen object, its prompts and its mask")
         self.start = IconButton("mask", "Start from a labels layer", "Take the labels of an existing layer as objects")
         self.start_menu = QMenu(self.start)
-        self.overlap = described(
-            QComboBox(), "Where objects meet", "What happens where a new mask meets another object"
-        )
+        self.overlap = described(Combo(), "Where objects meet", "What happens where a new mask meets another object")
         for policy, (text, tip) in _OVERLAPS.items():
             self.overlap.addItem(text, policy)
             self.overlap.setItemData(self.overlap.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self.protect = described(QComboBox(), "Do not touch", "A labels layer whose voxels no mask may take")
+        self.protect = described(Combo(), "Do not touch", "A labels layer whose voxels no mask may take")
+        self.options = IconButton(
+            "options",
+            "Rules for objects",
+            "Show what happens where objects meet, and what no mask may touch",
+            checkable=True,
+        )
         self._keyed = {"add_object": self.add, "next_object": self.next, "delete_object": self.delete}
+        rules = QWidget()
         form = Form()
+        rules.setLayout(form)
+        rules.hide()
+        self.options.toggled.connect(rules.setVisible)
         form.add("Overlap", self.overlap)
         form.add("Protect", self.protect)
         self.column.addWidget(self.table)
-        self.column.addLayout(row(self.add, self.next, self.start, self.delete))
-        self.column.addLayout(form)
+        self.column.addLayout(row(self.add, self.next, self.start, self.options, self.delete))
+        self.column.addWidget(rules)
         self._connect()
         self.show_state(self.shown)
 
@@ -136,10 +143,8 @@ class ObjectListPanel(Panel):
         self.protect.setEnabled(shown.enabled and bool(shown.labels))
         with QSignalBlocker(self.overlap):
             self.overlap.setCurrentIndex(self.overlap.findData(shown.overlap))
-        with QSignalBlocker(self.protect):
-            self.protect.clear()
-            self.protect.addItems([_NO_PROTECTION, *shown.labels])
-            self.protect.setCurrentIndex(shown.labels.index(shown.protected) + 1 if shown.protected else 0)
+        at = shown.labels.index(shown.protected) + 1 if shown.protected in shown.labels else 0
+        self.protect.fill((_NO_PROTECTION, *shown.labels), at)
         self.start_menu.clear()
         for name in shown.labels:
             self.start_menu.addAction(name, lambda name=name: self.start_from.emit(name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QPaintEvent
-from qtpy.QtWidgets import QAbstractItemView, QCheckBox, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from voxsam_napari.panels.controls import TABLE, Faint, IconButton, Panel, TextButton, described, row, text_color
 from voxsam_napari.panels.icons import icon
@@ -94,18 +94,16 @@ class PromptPanel(Panel):
             name: IconButton(name, text, tip, checkable=True, side=34) for name, (text, tip) in _TOOLS.items()
         }
         self.polarity = TextButton("", "The next prompt says what belongs to the object")
-        self.live = described(
-            QCheckBox("Live preview"), "Live preview", "Show what a click would give while the mouse moves"
-        )
+        self.live = TextButton("Live", "Live preview: show at once what the prompts give", "eye", checkable=True)
+        self.live.setAccessibleName("Live preview")
         self.accept = TextButton("A&ccept slice", "Keep this slice as it is shown", "check", main=True)
         self.undo = IconButton("undo", "Undo", "Nothing to undo")
         self.redo = IconButton("redo", "Redo", "Nothing to redo")
         self.prompts = _PromptList()
         self.hint = Faint()
-        self._keyed = {**self.tools, "accept": self.accept, "polarity": self.polarity}
+        self._keyed = {**self.tools, "accept": self.accept, "live": self.live, "polarity": self.polarity}
         self.column.addLayout(row(*self.tools.values(), self.polarity))
-        self.column.addLayout(row(self.accept, self.undo, self.redo))
-        self.column.addWidget(self.live)
+        self.column.addLayout(row(self.accept, self.live, self.undo, self.redo))
         self.column.addWidget(self.prompts)
         self.column.addWidget(self.hint)
         self._connect()
@@ -135,9 +133,6 @@ class PromptPanel(Panel):
         """Show in the tooltips which key does what."""
         super().show_keys(keys)
         self._keys = dict(keys)
-        self.live.setToolTip(
-            "Show what a click would give while the mouse moves" + (f" ({keys['live']})" if "live" in keys else "")
-        )
         self._show_history()
 
     def _show_history(self) -> None:

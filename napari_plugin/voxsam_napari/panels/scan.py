@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QLabel
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QLabel
 
-from voxsam_napari.panels.controls import Faint, Form, Panel, described, row
+from voxsam_napari.panels.controls import Combo, Faint, Form, IconButton, Panel, described, row
 
 __all__ = ["EnhanceChoice", "ScanPanel", "ScanShown", "WindowChoice"]
 
@@ -90,16 +90,18 @@ class ScanPanel(Panel):
     def __init__(self) -> None:
         super().__init__("Scan")
         self.shown = ScanShown()
-        self.image = described(QComboBox(), "Image layer", "The image layer to segment; it is never changed")
-        self.channel = described(QComboBox(), "Channel", "Which channel or time point of this image to segment")
+        self.image = described(Combo(), "Image layer", "The image layer to segment; it is never changed")
+        self.channel = described(Combo(), "Channel", "Which channel or time point of this image to segment")
         self.facts = Faint()
-        self.window = described(QComboBox(), "Window preset", "Grey values that you and the model see")
+        self.window = described(Combo(), "Window preset", "Grey values that you and the model see")
         self.width_box = self._number("Window width", "Window width: from black to white", 0.001, 1e6)
         self.level_box = self._number("Window level", "Window level: the value shown as mid-grey", -1e6, 1e6)
-        self.preview = described(
-            QCheckBox("Show on the image"),
+        self.preview = IconButton(
+            "eye",
             "Show the enhanced picture",
             "Show at once what the enhancement does to the picture; off: only the model sees it",
+            checkable=True,
+            side=26,
         )
         self.enhancements: dict[str, QCheckBox] = {}
         self._grid = QGridLayout()
@@ -112,9 +114,9 @@ class ScanPanel(Panel):
         if shown.enhancements != self.shown.enhancements:
             self._make_enhancements(shown.enhancements)
         self.shown = shown
-        _fill(self.image, shown.images, shown.images.index(shown.image) if shown.image in shown.images else -1)
+        self.image.fill(shown.images, shown.images.index(shown.image) if shown.image in shown.images else -1)
         self.image.setPlaceholderText("Open or add an image" if not shown.images else "Choose an image")
-        _fill(self.channel, shown.channels, shown.channel if shown.channels else -1)
+        self.channel.fill(shown.channels, shown.channel if shown.channels else -1)
         for part in (self.channel, self._channel_label):
             part.setVisible(bool(shown.channels))
         self.facts.setText(shown.busy or shown.facts)
@@ -130,7 +132,7 @@ class ScanPanel(Panel):
     def _show_window(self, shown: ScanShown) -> None:
         names = [choice.name for choice in shown.windows]
         at = names.index(shown.window) if shown.window in names else len(names)
-        _fill(self.window, (*(choice.text for choice in shown.windows), "Own numbers"), at)
+        self.window.fill((*(choice.text for choice in shown.windows), "Own numbers"), at)
         for box, value in ((self.width_box, shown.width), (self.level_box, shown.level)):
             with QSignalBlocker(box):
                 whole = shown.width >= 20 and float(shown.width).is_integer() and float(shown.level).is_integer()
@@ -156,6 +158,7 @@ class ScanPanel(Panel):
         for place, choice in enumerate(choices):
             box = QCheckBox(choice.title or choice.name)
             tip = f"{choice.text}; {choice.why_not}" if choice.why_not else choice.text
+            box.setStyleSheet("QCheckBox { font-size: 9pt; }")
             described(box, f"Low contrast: {choice.text}", tip[:1].upper() + tip[1:])
             box.toggled.connect(self._enhance_changed)
             self._grid.addWidget(box, place // 2, place % 2)
@@ -185,17 +188,16 @@ class ScanPanel(Panel):
         form = Form()
         form.add("&Image", self.image)
         self._channel_label = form.add("Cha&nnel", self.channel)
-        form.addWidget(self.facts, form.end, 1)
+        form.addWidget(self.facts, form.end, 0, 1, 2)
         form.add("Wind&ow", self.window)
         numbers = row(self.width_box, self.level_box)
         line = form.end
         form.addWidget(QLabel("W / L"), line, 0)
         form.addLayout(numbers, line, 1)
         line = form.end
-        label = QLabel("Contrast")
-        form.addWidget(label, line, 0)
-        form.addLayout(self._grid, line, 1)
-        form.addWidget(self.preview, line + 1, 1)
+        form.addWidget(QLabel("Contrast"), line, 0)
+        form.addLayout(self._grid, line, 1, 2, 1)
+        form.addWidget(self.preview, line + 1, 0)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self.column.addLayout(form)
 
@@ -206,12 +208,3 @@ class ScanPanel(Panel):
         box.setKeyboardTracking(False)  # a number half typed is no window
         described(box, name, tip)
         return box
-
-
-def _fill(box: QComboBox, texts: tuple[str, ...], at: int) -> None:
-    """Show `texts` with the one `at` a place chosen, without a signal, and without a flicker where nothing changed."""
-    with QSignalBlocker(box):
-        if tuple(box.itemText(place) for place in range(box.count())) != texts:
-            box.clear()
-            box.addItems(list(texts))
-        box.setCurrentIndex(at)

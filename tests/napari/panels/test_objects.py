@@ -155,6 +155,13 @@ def test_a_labels_layer_can_be_a_start_or_be_protected(panel: ObjectListPanel, q
     assert spy.args == [""]
 
 
+def test_the_rules_are_folded_until_they_are_asked_for(panel: ObjectListPanel, qtbot: QtBot) -> None:
+    assert not panel.overlap.isVisible()
+    qtbot.keyClick(panel.options, Qt.Key.Key_Space)
+    assert panel.overlap.isVisible()
+    assert panel.protect.isVisible()
+
+
 def test_the_overlap_policy_goes_out_by_its_name(panel: ObjectListPanel, qtbot: QtBot) -> None:
     with qtbot.waitSignal(panel.overlap_chosen) as spy:
         qtbot.keyClick(panel.overlap, Qt.Key.Key_Down)
