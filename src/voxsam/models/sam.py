@@ -171,7 +171,10 @@ class SamModel:
         checked = [check_pixels(pixels) for pixels in views]
         inputs = [self._sam.preprocess(self._image(pixels)) for pixels in checked]
         features = self.parts["encoder"].run(torch.cat(inputs))
-        return [Embedding({"image": each}, (pixels.shape[0], pixels.shape[1])) for each, pixels in zip(features, checked, strict=True)]
+        return [
+            Embedding({"image": each}, (pixels.shape[0], pixels.shape[1]))
+            for each, pixels in zip(features, checked, strict=True)
+        ]
 
     def _image(self, pixels: FloatArray) -> Tensor:
         """Bring a view to the model's size: (1, 3, h, w) in 0..255."""
