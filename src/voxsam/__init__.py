@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:
         PromptError,
         SessionError,
         StoreError,
+        Superseded,
         VolumeError,
         VoxsamError,
         WeightsError,
@@ -31,13 +32,13 @@ if typing.TYPE_CHECKING:
     )
     from voxsam.geometry import Geometry
     from voxsam.io import load_mask, load_volume, save_mask
-    from voxsam.local import LocalSession, open_session
+    from voxsam.local import LocalSession, find_journal, load_session, open_session
     from voxsam.models.registry import load_model
     from voxsam.prompts import Box, MaskPrompt, Point, Scribble, dump_prompts, load_prompts
     from voxsam.propagate import StopRules
     from voxsam.report import Report
     from voxsam.segment import Segmentation, segment_volume
-    from voxsam.session import Preview, Session, SessionState
+    from voxsam.session import Event, Preview, Session, SessionState
     from voxsam.volume import Label, Mask, Volume
     from voxsam.windowing import Window
 
@@ -45,6 +46,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Box",
     "Cancelled",
     "dump_prompts",
+    "Event",
+    "find_journal",
     "FormatError",
     "Geometry",
     "GeometryError",
@@ -53,6 +56,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "load_mask",
     "load_model",
     "load_prompts",
+    "load_session",
     "load_volume",
     "LocalSession",
     "Mask",
@@ -72,6 +76,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "SessionState",
     "StopRules",
     "StoreError",
+    "Superseded",
     "Volume",
     "VolumeError",
     "VoxsamError",
@@ -91,6 +96,7 @@ _HOMES = {
         "PromptError",
         "SessionError",
         "StoreError",
+        "Superseded",
         "VolumeError",
         "VoxsamError",
         "WeightsError",
@@ -98,13 +104,13 @@ _HOMES = {
     ),
     "voxsam.geometry": ("Geometry",),
     "voxsam.io": ("load_mask", "load_volume", "save_mask"),
-    "voxsam.local": ("LocalSession", "open_session"),
+    "voxsam.local": ("LocalSession", "find_journal", "load_session", "open_session"),
     "voxsam.models.registry": ("load_model",),
     "voxsam.prompts": ("Box", "MaskPrompt", "Point", "Scribble", "dump_prompts", "load_prompts"),
     "voxsam.propagate": ("StopRules",),
     "voxsam.report": ("Report",),
     "voxsam.segment": ("Segmentation", "segment_volume"),
-    "voxsam.session": ("Preview", "Session", "SessionState"),
+    "voxsam.session": ("Event", "Preview", "Session", "SessionState"),
     "voxsam.volume": ("Label", "Mask", "Volume"),
     "voxsam.windowing": ("Window",),
 }

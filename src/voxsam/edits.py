@@ -7,18 +7,23 @@ it, the same edits replay: the model is asked again.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from voxsam.cropped import CroppedMask
-from voxsam.errors import InputError, SessionError, unknown_name
+from voxsam.errors import InputError, PromptError, SessionError, unknown_name
 from voxsam.geometry import Geometry, Plane
 from voxsam.overlaps import settled
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 from voxsam.report import Report
 from voxsam.state import ObjectState, OverlapPolicy, SessionState, without_prompt
 from voxsam.terminology import Code
+from voxsam.views import ViewFrame
 
 __all__ = [
     "KEEP",
@@ -37,6 +42,7 @@ __all__ = [
     "check_reach",
 ]
 
+BoolArray = npt.NDArray[np.bool_]
 Color: TypeAlias = tuple[float, float, float]
 #: Which slices a propagation may change: all; those above or below the prompted ones, by their index; first to last.
 Reach: TypeAlias = Literal["whole", "up", "down"] | tuple[int, int]
@@ -145,6 +151,30 @@ class AcceptSlice:
     plane: Plane
     index: int
 
+    @classmethod
+    def drawn(cls, object_id: int, drawn: BoolArray, geometry: Geometry, plane: Plane, index: int) -> AcceptSlice:
+        """Check a drawing.
+
+        Raises
+        ------
+        PromptError
+            If nothing is drawn, or it does not have the slice's shape.
+        GeometryError
+            If the scan does not have this slice.
+        """
+        frame = ViewFrame.of(geometry, plane, index)
+        if drawn.shape != frame.slice_shape:
+            raise PromptError(
+                f"a drawn {plane} slice has shape {frame.slice_shape} (rows, columns) in array order, got {drawn.shape}"
+            )
+        if not drawn.any():
+            raise PromptError(
+                f"nothing is drawn on {plane} slice {index}: expected at least one voxel; to leave the object out "
+                f"here, propagate it again with a reach that ends before"
+            )
+        packed = CroppedMask.of_slice(drawn, geometry.shape, frame.axes, index)
+        return cls(object_id, MaskPrompt.of_packed(packed, geometry), plane, index)
+
     def apply(self, state: SessionState) -> SessionState:
         """Put the slice into the mask, and its prompt after the others."""
         item, geometry = _unlocked(state, self.object_id), self.prompt.geometry
@@ -166,10 +196,8 @@ class Segmented:
     object_id : int
     way : {"propagate", "refine"}
     reach : Reach
-    stops : StopRules or None
-        As the propagation was given them; opaque here.
-    answered : tuple of Prompt
-        What was asked.
+    stops : mapping or None
+        The stop rules that differ from the usual ones, by their names.
     found : CroppedMask or None
         The mask, slices beyond the reach included; None where it has to be found (again).
     report : Report or None
@@ -178,8 +206,7 @@ class Segmented:
     object_id: int
     way: Literal["propagate", "refine"]
     reach: Reach = "whole"
-    stops: Any = None
-    answered: tuple[Prompt, ...] = ()
+    stops: Mapping[str, Any] | None = None
     found: CroppedMask | None = None
     report: Report | None = field(default=None, compare=False)
 
@@ -188,11 +215,13 @@ class Segmented:
         item = _unlocked(state, self.object_id)
         if self.found is None:
             raise SessionError(f"object {item.id} ({item.name}) has to be segmented again: this step holds no mask")
-        return settled(state, replace(item, report=self.report, answered=self.answered), self.found)
+        heard = replace(item, report=self.report, answered=item.prompts)
+        after = settled(state, heard, self.found)
+        return after.with_object(_with_volume(after.object(item.id), self.found))
 
     def to_be_found(self) -> Segmented:
         """Return the step without its mask, as it is replayed."""
-        return replace(self, answered=(), found=None, report=None)
+        return replace(self, found=None, report=None)
 
 
 @dataclass(frozen=True)
@@ -235,9 +264,17 @@ def check_reach(reach: Reach, geometry: Geometry, plane: Plane) -> None:
             raise InputError(unknown_name("reach", reach, ("whole", "up", "down", "(first, last)")))
         return
     last = geometry.shape[geometry.axes_of(plane).normal] - 1
-    ends = cast("tuple[Any, ...]", tuple(reach))
+    ends = tuple(reach)
     if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= last:
         raise InputError(f"a range of {plane} slices is (first, last) within 0 to {last}, got {reach}")
+
+
+def _with_volume(item: ObjectState, found: CroppedMask) -> ObjectState:
+    """Let the report have the volume of what was written, where other objects kept a part of what was found."""
+    if item.report is None or item.mask is None or not found.voxels or item.mask.voxels == found.voxels:
+        return item
+    volume_ml = item.report.volume_ml * item.mask.voxels / found.voxels
+    return replace(item, report=replace(item.report, volume_ml=volume_ml))
 
 
 def _unlocked(state: SessionState, object_id: int) -> ObjectState:

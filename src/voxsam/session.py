@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from voxsam.cropped import CroppedMask
 from voxsam.edits import KEEP, Color, Keep, Reach
+from voxsam.events import Event, EventKind
 from voxsam.geometry import Plane
 from voxsam.history import History
 from voxsam.prompts import Prompt
@@ -42,27 +43,6 @@ __all__ = [
 
 BoolArray = npt.NDArray[np.bool_]
 OnProgress: TypeAlias = Callable[[int, int], None]
-
-#: changed: an edit, an undo or a redo took place. saved: a file was written. closed: nothing comes after it.
-EventKind = Literal["changed", "saved", "closed"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a session.
-
-    Parameters
-    ----------
-    kind : {"changed", "saved", "closed"}
-    object_id : int or None
-        Whom it concerns; None where it concerns several, or the session.
-    state : SessionState
-        After it.
-    """
-
-    kind: EventKind
-    object_id: int | None
-    state: SessionState
 
 
 @dataclass(frozen=True, eq=False)
