@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from voxsam.models.sam2_network import empty_network
 
 TINY = Preprocessing(128, resize="squash", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 TINY_SIZES: dict[str, Any] = {
-    "widths": (16, 32, 48, 64),
+    "widths": (16, 32, 64, 128),
     "heads": (1, 2, 4, 8),
     "depths": (1, 1, 2, 1),
     "global_blocks": (3,),
@@ -32,18 +34,24 @@ def card_of(preprocessing: Preprocessing = TINY, **sizes: Any) -> ModelCard:
     )  # fmt: skip
 
 
-def random_state(template: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """Weights at which no part of the network is idle, and the object is now seen, now not."""
+def random_state(template: dict[str, Tensor], seed: int = 0, presence: float = 1.0) -> dict[str, Tensor]:
+    """Weights at which no part of the network is idle, and none makes much of little.
+
+    With the `presence` given, the object is in every view; with less, it is not in some.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def fill(name: str, tensor: Tensor) -> Tensor:
         noise = torch.randn(tensor.shape, generator=generator)
         if "pos_embed" in name:
             return 0.3 * noise
+        if name == "mask_decoder.pred_obj_score_head.proj_out.bias":
+            return torch.full_like(tensor, presence, device="cpu")
         if tensor.ndim == 1:
             return 0.1 * noise + (name.endswith(("weight", "scale")))
-        learnt = ("no_", "_token", "not_a", "point_embed", "positional_embedding", "temporal_positional_encoding")
-        if any(part in name for part in learnt) and "projection_layer" not in name:
+        if re.search(
+            r"(no_\w+|_tokens?|_embed|parameter|positional_(embedding|encoding))(\.weight)?$", name
+        ):  # learnt tables
             return noise
         inputs = tensor.shape[0] if "upscale_conv" in name else tensor[0].numel()
         return noise * inputs**-0.5
@@ -51,10 +59,10 @@ def random_state(template: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor
     return {name: fill(name, tensor) for name, tensor in template.items()}
 
 
-def random_module(preprocessing: Preprocessing = TINY, seed: int = 0, **sizes: Any) -> Any:
+def random_module(preprocessing: Preprocessing = TINY, seed: int = 0, presence: float = 1.0) -> Any:
     """A network with random weights."""
-    module = empty_network(preprocessing, **(sizes or TINY_SIZES))
-    state = random_state(module.state_dict(), seed)
+    module = empty_network(preprocessing, **TINY_SIZES)
+    state = random_state(module.state_dict(), seed, presence)
     state["shared_image_embedding.positional_embedding"] = state["prompt_encoder.shared_embedding.positional_embedding"]
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval().requires_grad_(False)
@@ -81,3 +89,23 @@ def normalised(views: list[npt.NDArray[np.float32]], preprocessing: Preprocessin
     pixels = torch.tensor(np.rint(np.stack(views) * 255) / 255).float().permute(0, 3, 1, 2)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (pixels - mean) / std
+
+
+SLICES = 12
+SMALL = replace(TINY, input_size=64)
+OBJECTS = {"liver": ((20.0, 30.0), (1.0, -0.5), 12.0), "kidney": ((45.0, 15.0), (0.0, 1.5), 7.0)}
+
+
+def disc(name: str, index: int) -> npt.NDArray[np.bool_]:
+    """Where an object is on a slice of 64 x 64 pixels: it drifts and shrinks."""
+    (row, column), (down, right), radius = OBJECTS[name]
+    rows, columns = np.indices((SMALL.input_size, SMALL.input_size))
+    away = np.hypot(rows - row - down * index, columns - column - right * index)
+    return np.asarray(away < radius - 0.25 * index)
+
+
+def phantom_view(index: int) -> npt.NDArray[np.float32]:
+    """A slice with both objects, as large as the `SMALL` input."""
+    grey = 0.2 + 0.5 * disc("liver", index) + 0.3 * disc("kidney", index)
+    grey += 0.1 * np.random.default_rng(index).standard_normal(grey.shape)
+    return np.repeat(np.clip(grey, 0, 1)[..., None], 3, axis=2).astype(np.float32)
