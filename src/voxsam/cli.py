@@ -1,4 +1,4 @@
-"""The command line: ``voxsam segment | info | embed | models | sample | evaluate``."""
+"""The command line: ``voxsam segment | info | embed | models | sample | evaluate | replay``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from voxsam.cli_finetune import finetune_command
 from voxsam.cli_info import info_command
 from voxsam.cli_models import models_app
 from voxsam.cli_progress import note, progress
+from voxsam.cli_replay import replay_command
 from voxsam.cli_segment import embed_command, segment_command
 from voxsam.errors import Cancelled, VoxsamError
 
@@ -42,6 +43,7 @@ app.command("segment")(segment_command)
 app.command("info")(info_command)
 app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
+app.command("replay")(replay_command)
 app.add_typer(models_app, name="models")
 app.command("finetune")(finetune_command)
 
