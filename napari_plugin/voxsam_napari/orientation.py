@@ -63,8 +63,8 @@ def shown(scan: Volume | Mask) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     --------
     >>> grid = Geometry.from_spacing((40, 512, 512), spacing_mm=(5.0, 0.7, 0.7))
     >>> data, options = shown(Mask(np.zeros(grid.shape, bool), grid))
-    >>> options["scale"]
-    (5.0, 0.7, 0.7)
+    >>> np.round(options["scale"], 6)
+    array([5. , 0.7, 0.7])
     >>> np.diag(options["affine"])[:3]  # z grows to superior, against napari's first world axis, and so on
     array([-1., -1., -1.])
     """
@@ -90,17 +90,27 @@ def placement(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[float, fl
     scale : tuple of float
         Spacing in millimetres along the layer's axes.
     affine : (4, 4) float array
-        Applied after `scale`: flips, and the shift that puts the grid's centre where it truly is.
+        Applied after `scale`: flips, and the shift that puts the grid's centre where it truly is (within 1e-6 of its
+        size, see `_exact_sums`).
     """
     inferior, posterior, left = (geometry.world_axes.index(world) for world in (2, 1, 0))
     axes = (inferior, posterior, left)
     true = RAS_OF_NAPARI @ geometry.affine[:3, axes]
-    scale = [geometry.spacing_mm[axis] for axis in axes]
+    scale = np.asarray([geometry.spacing_mm[axis] for axis in axes], dtype=np.float32).astype(np.float64)
     affine = np.diag([*np.sign(np.diag(true)), 1.0])
     middle = (np.asarray(geometry.shape)[list(axes)] - 1) / 2
     centre = RAS_OF_NAPARI @ geometry.affine[:3, 3] + true @ middle
-    affine[:3, 3] = centre - affine[:3, :3] @ (scale * middle)
-    return axes, (scale[0], scale[1], scale[2]), affine
+    affine[:3, 3] = _exact_sums(centre - affine[:3, :3] @ (scale * middle), scale)
+    return axes, (float(scale[0]), float(scale[1]), float(scale[2])), affine
+
+
+def _exact_sums(shift: FloatArray, scale: FloatArray) -> FloatArray:
+    """Round a shift to the last place of a scale in single precision: then shift + n * scale is exact.
+
+    napari divides a slider's range by the scale to count its steps, and rounds down: a lost bit would be a lost slice.
+    """
+    places = np.spacing(scale.astype(np.float32)).astype(np.float64)
+    return np.asarray(np.round(shift / places) * places, dtype=np.float64)
 
 
 def geometry_of(to_world: npt.ArrayLike, shape: tuple[int, ...]) -> Geometry:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Layer
+from napari.utils.transforms import CompositeAffine
 
 from voxsam import io
 from voxsam.errors import VolumeError
@@ -74,18 +74,19 @@ def mask_of_layer(data: Any, options: Mapping[str, Any]) -> Mask:
         flips = known.get("flips", (False, False, False))
         upright = array[tuple(slice(None, None, -1 if flip else 1) for flip in flips)].transpose(np.argsort(axes))
         return Mask(upright, origin.geometry, labels=_labels(array, options), header=origin.header)
-    grid = geometry_of(_transform(options, array.shape), array.shape)
+    grid = geometry_of(_transform(options, array.ndim), array.shape)
     return Mask(array.reshape(grid.shape), grid, labels=_labels(array, options))
 
 
-def _transform(options: Mapping[str, Any], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return the way from data to world that a layer of these options takes: napari puts its parts together."""
-    parts = {key: options[key] for key in ("scale", "translate", "rotate", "shear", "affine") if key in options}
-    layer = Layer.create(np.broadcast_to(np.uint8(0), shape), parts, "labels")
-    matrix = np.eye(len(shape) + 1)
-    matrix[:-1, -1] = layer.data_to_world(np.zeros(len(shape)))
-    matrix[:-1, :-1] = np.transpose([layer.data_to_world(step) for step in np.eye(len(shape))]) - matrix[:-1, -1:]
-    return matrix
+def _transform(options: Mapping[str, Any], ndim: int) -> npt.NDArray[np.float64]:
+    """Return the layer's way from data to world: scale, shear, rotation and translation, then its affine."""
+    own = CompositeAffine(
+        scale=options.get("scale", (1.0,) * ndim),
+        translate=options.get("translate", (0.0,) * ndim),
+        rotate=options.get("rotate"),
+        shear=options.get("shear"),
+    )
+    return np.asarray(options.get("affine", np.eye(ndim + 1)) @ own.affine_matrix, dtype=np.float64)
 
 
 def _labels(array: npt.NDArray[Any], options: Mapping[str, Any]) -> dict[int, Label]:
