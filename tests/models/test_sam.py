@@ -13,7 +13,7 @@ import transformers
 from contracts.model_contract import PromptableModelContract
 from sam_reference import PUBLISHED, TINY, card_of, random_model, random_sam, random_state, reference_for
 from voxsam.errors import ModelError, PromptError, WeightsError
-from voxsam.models.base import Embedding, PromptableModel, SlicePrompts
+from voxsam.models.base import Embedding, Preprocessing, PromptableModel, SlicePrompts
 from voxsam.models.registry import CARDS
 from voxsam.models.sam import Sam, SamModel, build_sam, empty_sam
 
@@ -276,6 +276,18 @@ class TestTinySquashedSam(PromptableModelContract):
     @classmethod
     def model(cls) -> PromptableModel:
         return random_model(replace(TINY, resize="squash"))
+
+
+class TestTinyMedSam(PromptableModelContract):
+    """The same network, fed and asked as MedSAM is."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls) -> PromptableModel:
+        preprocessing = Preprocessing(
+            128, resize="squash", resampling="cubic", stretch="input", mean_of="probabilities"
+        )
+        return random_model(preprocessing)
 
 
 def test_an_embedding_of_another_model_is_refused() -> None:
