@@ -17,6 +17,7 @@ from voxsam.embedding_files import EmbeddingFiles, default_cache_dir
 from voxsam.errors import ModelError, StoreError
 from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel
 from voxsam.models.runtime import runtime_of
+from voxsam.turns import RecentTurns
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
 
@@ -73,6 +74,7 @@ class EmbeddingStore:
         self._memory_held, self._memory_budget = 0, int(memory_mb * 2**20)
         self._memory_lock = threading.Lock()
         self._turns = _Turns()
+        self.recent = RecentTurns()
         self._named = cache_dir not in (None, "auto")
         self._files: EmbeddingFiles | None = None
         if cache_dir is not None:

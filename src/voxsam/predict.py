@@ -165,17 +165,32 @@ def ask_in_turns(
 ) -> SliceLogits:
     """Ask the model about one view, click after click, each time with its last answer.
 
-    Models are trained to be corrected so; shown at once, the same clicks help much less.
+    Models are trained to be corrected so; shown at once, the same clicks help much less. Turns that were asked before
+    are remembered, so one click more costs one answer more.
     """
     frame, embedding = store.stack.frame(view), store.get(view)
-    answer: SliceLogits | None = None
-    for turn in cut.in_turns(after_mask=mask_logits is not None):
-        prompts = to_pixels(turn, frame, mask_logits)
-        if answer is not None:
-            prompts = replace(prompts, mask_logits=None, low_res_logits=answer.low_res_logits[answer.best])
-        answer = store.decode(embedding, prompts)
-    assert answer is not None  # noqa: S101 - there is always one turn
+    *earlier, last = cut.in_turns(after_mask=mask_logits is not None)
+    low_res: FloatArray | None = None
+    for turn in earlier:
+        prompts = _after(low_res, to_pixels(turn, frame, mask_logits))
+        key = store.recent.key(embedding, prompts)
+        low_res = store.recent.get(key)
+        if low_res is None:
+            low_res = _best_low_res(store.decode(embedding, prompts))
+            store.recent.put(key, embedding, low_res)
+    prompts = _after(low_res, to_pixels(last, frame, mask_logits))
+    answer = store.decode(embedding, prompts)
+    store.recent.put(store.recent.key(embedding, prompts), embedding, _best_low_res(answer))
     return answer
+
+
+def _after(low_res: FloatArray | None, prompts: SlicePrompts) -> SlicePrompts:
+    """Show the model its last answer beside the prompts, instead of an earlier mask."""
+    return prompts if low_res is None else replace(prompts, mask_logits=None, low_res_logits=low_res)
+
+
+def _best_low_res(answer: SliceLogits) -> FloatArray:
+    return answer.low_res_logits[answer.best]
 
 
 def to_pixels(cut: SliceCut, frame: ViewFrame, mask_logits: FloatArray | None = None) -> SlicePrompts:
