@@ -14,6 +14,7 @@ from torch import Tensor
 
 from voxsam.models.base import ModelCard, Preprocessing
 from voxsam.models.sam2 import Sam2Model
+from voxsam.models.sam2_keys import published_name
 from voxsam.models.sam2_network import empty_network
 
 TINY = Preprocessing(128, resize="squash", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -66,6 +67,14 @@ def random_module(preprocessing: Preprocessing = TINY, seed: int = 0, presence: 
     state["shared_image_embedding.positional_embedding"] = state["prompt_encoder.shared_embedding.positional_embedding"]
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def as_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights in the layout of the published files."""
+    state = dict(state)
+    kinds = state.pop("prompt_encoder.point_embed.weight")
+    renamed = {published_name(name): tensor for name, tensor in state.items()}
+    return renamed | {f"sam_prompt_encoder.point_embeddings.{i}.weight": kinds[i : i + 1] for i in range(len(kinds))}
 
 
 def random_model(preprocessing: Preprocessing = TINY, seed: int = 0) -> Sam2Model:
