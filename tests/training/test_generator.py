@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from voxsam.training.anatomy import prepare
 from voxsam.training.batches import Batch, BatchMaker
 from voxsam.training.config import Config
 from voxsam.training.drawings import LARGEST_SHARE
@@ -205,31 +203,6 @@ def test_a_preview_is_a_picture(batch: Batch, tmp_path: Path) -> None:
     save_preview(batch, tmp_path / "preview.png")
     with Image.open(tmp_path / "preview.png") as picture:
         assert picture.size == (2 * 4 * SIZE, 2 * SIZE)
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A scan with an organ, a label map alone, and a forbidden scan, packed."""
-    import nibabel as nib
-
-    source = tmp_path_factory.mktemp("source")
-    (source / "train").mkdir()
-    (source / "eval").mkdir()
-    rng = np.random.default_rng(0)
-    organ = np.linalg.norm(np.indices((24, 24, 24)) - 12, axis=0) < 7
-
-    def write(name: str, array: np.ndarray) -> None:
-        nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 3.0, 1.0])), source / name)  # type: ignore[no-untyped-call]
-
-    write("train/a_MR__img.nii.gz", (100 * organ + 50 + rng.normal(0, 5, organ.shape)).astype(np.float32))
-    write("train/a_MR__seg.nii.gz", organ.astype(np.uint8))
-    write("train/shapes_seg.nii.gz", (2 * organ).astype(np.uint8))
-    write("eval/b__seg.nii.gz", organ.astype(np.uint8))
-    entries = [{"image": f"{part}__img.nii.gz", "mask": f"{part}__seg.nii.gz"} for part in ("train/a_MR", "eval/b")]
-    (source / "manifest.json").write_text(json.dumps({"train": entries}))
-    target = tmp_path_factory.mktemp("packed")
-    assert prepare(source, target) == 2
-    return target
 
 
 def test_only_the_training_part_is_packed(packed: Path) -> None:

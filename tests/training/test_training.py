@@ -20,8 +20,9 @@ from voxsam.training.batches import BatchMaker
 from voxsam.training.checkpoints import MovingAverage, load_checkpoint
 from voxsam.training.config import Config, Phase
 from voxsam.training.export import export_run, shipped_state
-from voxsam.training.loop import Schedule, Trainer, corrected, to_tensors
+from voxsam.training.loop import Schedule, Trainer
 from voxsam.training.loss import answer_losses, iou, mask_costs
+from voxsam.training.tensors import corrected, to_tensors
 
 torch.set_num_threads(1)
 SIZE = 32
@@ -46,7 +47,8 @@ def test_a_handful_of_images_is_learnt() -> None:
     network = CompactNetwork()
     torch.manual_seed(0)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    images, targets, prompts = to_tensors(trainer_batch)
+    batch = to_tensors(trainer_batch)
+    images, targets, prompts = batch.images, batch.targets, batch.prompts
     reached = []
     for _ in range(40):
         logits, scores = network.decode(network.encoder(images), prompts)
@@ -104,7 +106,7 @@ def test_workers_make_the_same_batches_as_the_process_itself(tmp_path: Path) -> 
     theirs = next(batches)
     batches.close()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(own.images, theirs.images)
-    np.testing.assert_array_equal(own.points_xy, theirs.points_xy)
+    np.testing.assert_array_equal(own.prompts.points_xy, theirs.prompts.points_xy)
 
 
 def test_the_schedule_follows_the_clock_or_the_steps() -> None:
@@ -135,7 +137,8 @@ def test_a_perfect_answer_costs_almost_nothing_and_a_wrong_one_much() -> None:
 
 def test_corrections_add_a_click_and_the_answer() -> None:
     batch = BatchMaker(TINY).make(0, images=2, size=SIZE)
-    _, targets, prompts = to_tensors(batch)
+    tensors = to_tensors(batch)
+    targets, prompts = tensors.targets, tensors.prompts
     logits = torch.full((2, 2, 4, SIZE // 2, SIZE // 2), -5.0)
     after = corrected(prompts, logits, torch.zeros(2, 2, 4), targets, np.random.default_rng(0))
     assert after.point_labels.shape[2] == prompts.point_labels.shape[2] + 1

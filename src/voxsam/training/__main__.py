@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--finish-at", metavar="HH:MM", help="be done at this time of day")
     train.add_argument("--steps", type=int)
     train.add_argument("--threads", type=int, default=1)
+    train.add_argument(
+        "--device", default="cpu", help="as torch names it; elsewhere than on the CPU, batches are made there too"
+    )
     export = commands.add_parser("export", help="write a run's averaged weights as half-precision safetensors")
     export.add_argument("folder", type=Path)
     export.add_argument("output", type=Path)
@@ -74,7 +77,7 @@ def _train(options: argparse.Namespace) -> None:
     config = _config(options)
     if options.steps:
         config = dataclasses.replace(config, steps=options.steps)
-    trainer = Trainer(options.folder, config, ends=_deadline(options))
+    trainer = Trainer(options.folder, config, ends=_deadline(options), device=options.device)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: setattr(trainer, "stopping", True))  # a step is never cut in two
     trainer.run()

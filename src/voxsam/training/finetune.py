@@ -24,10 +24,10 @@ from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.weights import read_state
 from voxsam.training.drawings import Target
-from voxsam.training.loop import corrected
 from voxsam.training.loss import answer_losses, iou
 from voxsam.training.noise import NoiseBank
 from voxsam.training.prompts import FIRST_CLICKS, FirstPrompt, bounds, correction_click, first_prompt
+from voxsam.training.tensors import corrected
 from voxsam.views import SliceStack, slice_of
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window

@@ -17,17 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.training.batches import Batch, BatchMaker
 from voxsam.training.checkpoints import MovingAverage, load_checkpoint, save_checkpoint
 from voxsam.training.config import Config, Phase
+from voxsam.training.device_batches import DeviceMaker
+from voxsam.training.device_prompts import corrected_on_device
+from voxsam.training.device_scenes import Dice
 from voxsam.training.drawings import SOURCES
 from voxsam.training.loss import answer_losses
-from voxsam.training.prompts import KINDS, correction_click
+from voxsam.training.prompts import KINDS
+from voxsam.training.tensors import TensorBatch, corrected, remembered, to_tensors
 
 __all__ = ["Schedule", "Trainer"]
 
@@ -77,12 +79,27 @@ class Trainer:
         Unix seconds at which to be done; None: after ``config.steps``.
     autocast : bool
         Compute in bfloat16 where it is safe.
+    device : str
+        Where to train, as torch names it. On anything but the CPU, batches are made there too.
+    on_device : bool, optional
+        Make batches on the device; without, wherever that is not the CPU.
     """
 
-    def __init__(self, folder: Path, config: Config, *, ends: float | None = None, autocast: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        *,
+        ends: float | None = None,
+        autocast: bool = True,
+        device: str = "cpu",
+        on_device: bool | None = None,
+    ) -> None:
         self.folder, self.config, self.autocast = folder, config, autocast
+        self.device = torch.device(device)
+        self._on_device = self.device.type != "cpu" if on_device is None else on_device
         torch.manual_seed(config.seed)
-        self.network = CompactNetwork()
+        self.network = CompactNetwork().to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -123,26 +140,26 @@ class Trainer:
                 saved = now
         self.save(settle=not self.stopping)
 
-    def train_step(self, batch: Batch, rate: float) -> float:
+    def train_step(self, batch: TensorBatch, rate: float) -> float:
         """Take one step on a batch with its rounds of corrections; returns the cost."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng([self.config.seed, self.step, 7])
-        images, targets, prompts = to_tensors(batch)
+        images, targets, prompts = batch.images, batch.targets, batch.prompts
         rounds = 1 + int(rng.choice(len(self.config.round_shares), p=self.config.round_shares))
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             features = self.network.encoder(images)
         prompts = replace(prompts, memory=remembered(features["match"], batch))
         cost = images.new_zeros(())
         for turn in range(rounds):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 logits, scores = self.network.decode(features, prompts)
             losses = answer_losses(logits, scores, targets)
             cost = cost + losses.total / rounds
             self._note(batch, turn, losses.reached, scores.detach())
             if turn + 1 < rounds:
-                prompts = corrected(prompts, logits.detach(), scores.detach(), targets, rng)
+                prompts = self._corrected(prompts, logits.detach(), scores.detach(), targets, rng)
         self.optimiser.zero_grad(set_to_none=True)
         cost.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm, foreach=True)
@@ -173,7 +190,7 @@ class Trainer:
         maker = BatchMaker(replace(self.config, reuse=1))
         phase = phase or self.config.phase_at(self.schedule.progress(self.step, time.time()))
         fresh = (maker.make(10**8 + i, images=2 * phase.images, size=phase.size_px) for i in range(batches))
-        self.average.settle(to_tensors(batch)[0] for batch in fresh)
+        self.average.settle(to_tensors(batch).images.to(self.device) for batch in fresh)
 
     def _resume(self) -> None:
         state = load_checkpoint(self.checkpoint)
@@ -184,8 +201,17 @@ class Trainer:
         self.step, self.images_seen, self.began = state["step"], state["images_seen"], state["began"]
         log.info("resumed at step %d, %d images", self.step, self.images_seen)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[TensorBatch]:
         """Yield batches until the schedule ends; every batch depends on its step alone, so a resumed run repeats it."""
+        if self._on_device:
+            maker = DeviceMaker(self.config, str(self.device))
+            while (progress := self.schedule.progress(self.step, time.time())) < 1:
+                phase = self.config.phase_at(progress)
+                yield maker.make(self.step, images=phase.images, size=phase.size_px)
+        else:
+            yield from map(to_tensors, self._made_by_processes())
+
+    def _made_by_processes(self) -> Iterator[Batch]:
         executor: Executor | None = None
         waiting: deque[Future[Batch]] = deque()
         ahead = self.step
@@ -209,7 +235,16 @@ class Trainer:
             if executor is not None:
                 executor.shutdown(cancel_futures=True)
 
-    def _note(self, batch: Batch, turn: int, reached: Tensor, scores: Tensor) -> None:
+    def _corrected(
+        self, prompts: PromptBatch, logits: Tensor, scores: Tensor, targets: Tensor, rng: np.random.Generator
+    ) -> PromptBatch:
+        if not self._on_device:
+            return corrected(prompts, logits, scores, targets, rng)
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        return corrected_on_device(Dice(generator), prompts, logits, scores, targets)
+
+    def _note(self, batch: TensorBatch, turn: int, reached: Tensor, scores: Tensor) -> None:
+        reached, scores = reached.cpu(), scores.float().cpu()
         one = reached[..., 0].numpy()
         best = reached[..., 1:].amax(-1).numpy()
         picked = reached[..., 1:].gather(-1, scores[..., 1:].argmax(-1, keepdim=True))[..., 0].numpy()
@@ -219,13 +254,14 @@ class Trainer:
         self._reached["score_error"].append(float((scores - reached).abs().mean()))
         if turn:
             return
+        kinds, sources = batch.kinds.cpu().numpy(), batch.sources.cpu().numpy()
         for i, kind in enumerate(KINDS):
-            chosen = batch.kinds == i
+            chosen = kinds == i
             if chosen.any():
                 self._reached[f"r1.{kind}"] += one[chosen].tolist()
         for i, source in enumerate(SOURCES):
-            if (batch.sources == i).any():
-                self._reached[f"r1.{source}"] += one[batch.sources == i].ravel().tolist()
+            if (sources == i).any():
+                self._reached[f"r1.{source}"] += one[sources == i].ravel().tolist()
 
     def _log(self, progress: float, rate: float, speed: float) -> None:
         line: dict[str, object] = {
@@ -249,7 +285,7 @@ class Trainer:
     def activation_scales(self) -> dict[str, float]:
         """Return the standard deviation of what each stage of the encoder puts out; all should stay near 1."""
         maker = BatchMaker(replace(self.config, reuse=1, real_label_share=0.0, real_image_share=0.0))
-        images = to_tensors(maker.make(10**9, images=4, size=128))[0]
+        images = to_tensors(maker.make(10**9, images=4, size=128)).images.to(self.device)
         encoder, scales = self.network.encoder.eval(), dict[str, float]()
         hooks = [
             module.register_forward_hook(
@@ -258,64 +294,12 @@ class Trainer:
             for name, module in encoder.named_modules()
             if name and (name.count(".") == 0 or (name.startswith("blocks.") and name.count(".") == 1))
         ]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             encoder(images)
         for hook in hooks:
             hook.remove()
         encoder.train()
         return scales
-
-
-def to_tensors(batch: Batch) -> tuple[Tensor, Tensor, PromptBatch]:
-    """Images (B, 3, S, S) in 0..1, covered shares (B, P, S / 2, S / 2), prompts."""
-    images = (torch.from_numpy(batch.images).float() / 255).contiguous(memory_format=torch.channels_last)
-    targets = F.avg_pool2d(torch.from_numpy(batch.targets).float(), 2)
-    prompts = PromptBatch(
-        torch.from_numpy(batch.points_xy),
-        torch.from_numpy(batch.point_labels),
-        torch.from_numpy(batch.boxes_xyxy),
-        torch.from_numpy(batch.has_box),
-        torch.from_numpy(batch.mask_logits).float(),
-        torch.from_numpy(batch.has_mask),
-    )
-    return images, targets, prompts
-
-
-def remembered(match: Tensor, batch: Batch) -> MemoryBatch | None:
-    """Remember the partner of each image with its answer; None if no prompt set of the batch has a memory."""
-    if not batch.has_memory.any():
-        return None
-    there = match[torch.from_numpy(batch.partners)]
-    inside = F.avg_pool2d(torch.from_numpy(batch.memory_logits).float().sigmoid(), 2)
-    return MemoryBatch(there, inside, *looks_of(there, inside), torch.from_numpy(batch.has_memory))
-
-
-def corrected(
-    prompts: PromptBatch, logits: Tensor, scores: Tensor, targets: Tensor, rng: np.random.Generator
-) -> PromptBatch:
-    """Feed an answer back with a click in its deepest error.
-
-    Half of the sets get the one answer back, the others the alternative with the best score, so that either works.
-    """
-    B, P = prompts.has_box.shape
-    picked = 1 + scores[..., 1:].argmax(-1)  # (B, P)
-    index = torch.where(torch.from_numpy(rng.random((B, P)) < 0.5), picked, torch.zeros_like(picked))
-    answers = logits.float().gather(2, index[..., None, None, None].expand(-1, -1, 1, *logits.shape[3:]))[:, :, 0]
-    xy, labels = prompts.points_xy.new_zeros(B, P, 1, 2), prompts.point_labels.new_full((B, P, 1), -1)
-    truth, said = (targets > 0.5).numpy(), (answers > 0).numpy()
-    for b in range(B):
-        for p in range(P):
-            click = correction_click(truth[b, p], said[b, p], rng)
-            if click is not None:
-                xy[b, p, 0] = torch.tensor(click[:2])
-                labels[b, p, 0] = click[2]
-    return replace(
-        prompts,
-        points_xy=torch.cat([prompts.points_xy, xy], 2),
-        point_labels=torch.cat([prompts.point_labels, labels], 2),
-        mask_logits=answers.clamp(-20, 20),
-        has_mask=torch.ones_like(prompts.has_mask),
-    )
 
 
 _maker: BatchMaker | None = None
