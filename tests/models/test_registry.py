@@ -97,3 +97,41 @@ def test_a_device_that_is_not_here_is_named_before_any_download(monkeypatch: pyt
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ModelError, match=f"no device '{device}' here; choose 'auto' or one of: cpu"):
         load_model("sam-vit-h", device=device)
+
+
+def test_a_licence_that_is_not_permissive_is_said_with_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(random_sam().state_dict(), tmp_path / "own.pth")
+    bound = replace(card_of(TINY), options=TINY_SIZES, licence="CC-BY-NC-4.0")
+    monkeypatch.setattr(registry, "CARDS", MappingProxyType({bound.name: bound}))
+    with pytest.warns(UserWarning, match=r"weights of tiny-sam are under CC-BY-NC-4\.0: make sure that your use"):
+        load_model("tiny-sam", weights=tmp_path / "own.pth", device="cpu")
+
+
+def test_a_file_named_as_another_models_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layouts are the same, so only the name tells: with it, wrong preprocessing would go unnoticed."""
+    torch.save(random_sam().state_dict(), tmp_path / "medsam_vit_b.pth")
+    tiny = replace(card_of(TINY), options=TINY_SIZES)
+    monkeypatch.setattr(registry, "CARDS", MappingProxyType({tiny.name: tiny, "medsam": CARDS["medsam"]}))
+    with pytest.warns(UserWarning, match=r"medsam_vit_b\.pth is the published file of medsam; as tiny-sam it gets"):
+        load_model("tiny-sam", weights=tmp_path / "medsam_vit_b.pth", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "input_size", "resize", "normal"),
+    [
+        ("sam-vit-b", 1024, "longest_side", True),
+        ("medsam", 1024, "squash", False),
+        ("mobile-sam", 1024, "longest_side", True),
+        ("lite-medsam", 256, "longest_side", False),
+        ("micro-sam-vit-b-medical", 1024, "longest_side", True),
+    ],
+)
+def test_preprocessing_is_each_checkpoints_own(name: str, input_size: int, resize: str, normal: bool) -> None:
+    preprocessing = card(name).preprocessing
+    assert preprocessing.input_size == input_size
+    assert preprocessing.resize == resize
+    assert (preprocessing.std == (0.229, 0.224, 0.225)) == normal
+    assert (preprocessing.stretch == "input") != normal
+    assert len({repr(other.preprocessing) for other in CARDS.values()}) > 4  # part of every cache's key
