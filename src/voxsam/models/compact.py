@@ -16,9 +16,11 @@ from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.adapters import adapted_state, is_adapter
 from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, SliceLogits, SlicePrompts
 from voxsam.models.compact_encoder import CHANNELS, STRIDES
+from voxsam.models.compact_export import compact_graphs
 from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
 from voxsam.models.compact_prompts import PromptBatch
+from voxsam.models.onnx_graph import OnnxGraph
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
 from voxsam.models.runtime import Part, Runtime
 from voxsam.models.weights import ensure, load_state, read_state, state_sha256
@@ -81,6 +83,11 @@ class CompactModel:
     def network(self) -> CompactNetwork:
         """The network, for those who want to go beneath `encode` and `decode`."""
         return self._network
+
+    def onnx_graphs(self, *, single_mask: bool = False) -> dict[str, OnnxGraph]:
+        """Describe the network as graphs; see `compact_graphs`."""
+        size = self._card.preprocessing.input_size
+        return compact_graphs(self._network, input_size=size, single_mask=single_mask)
 
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.layers import LayerNorm2d, PerceptronHead
+from voxsam.models.products import linear, row_products
 from voxsam.models.two_way import TwoWayTransformer
 
 __all__ = ["MaskDecoder"]
@@ -58,7 +59,7 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = PerceptronHead(channels, channels, 1 + ALTERNATIVES, depth=3)
 
     def forward(
-        self, features: Tensor, positions: Tensor, tokens: Tensor, maps: Tensor, *, multimask: bool
+        self, features: Tensor, positions: Tensor, tokens: Tensor, maps: Tensor, *, multimask: bool | None
     ) -> tuple[Tensor, Tensor]:
         """Answer B sets of prompts on one image.
 
@@ -71,21 +72,21 @@ class MaskDecoder(nn.Module):
         tokens : (B, N, C) tensor
         maps : (B, C, h, w) tensor
             From the prompt encoder.
-        multimask : bool
-            True: three alternatives for an ambiguous prompt. False: one answer.
+        multimask : bool or None
+            True: three alternatives for an ambiguous prompt. False: one answer. None: first that one, then those.
 
         Returns
         -------
-        masks : (B, 1 or 3, 4 * h, 4 * w) tensor
+        masks : (B, 1, 3 or 4, 4 * h, 4 * w) tensor
             Logits.
-        scores : (B, 1 or 3) tensor
+        scores : (B, 1, 3 or 4) tensor
             Predicted IoU.
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (5, C)
         tokens = torch.cat([own.expand(len(tokens), -1, -1), tokens], dim=1)
         image = features + maps
         grid = image.shape[2:]
-        chosen = range(1, 1 + ALTERNATIVES) if multimask else range(1)
+        chosen = range(1 if multimask else 0, 1 if multimask is False else 1 + ALTERNATIVES)
         tokens, image = self.transformer(tokens, cells_of(image), cells_of(positions), answers=1 + chosen.stop)
         filters = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], dim=1)
         scores = self.iou_prediction_head(tokens[:, 0])
@@ -101,7 +102,7 @@ class MaskDecoder(nn.Module):
         norm = cast("LayerNorm2d", self.output_upscaling[1])
         x = F.layer_norm(enlarged(first, image), norm.weight.shape, norm.weight, norm.bias, norm.eps)
         x = F.gelu(enlarged(second, F.gelu(x)))  # (B, h * w * 16, C / 8)
-        responses = x @ filters.transpose(1, 2)
+        responses = row_products(x, filters)
         (B, M, _), (h, w) = filters.shape, grid
         masks = responses.view(B, h, w, 2, 2, 2, 2, M).permute(0, 7, 1, 3, 5, 2, 4, 6)
         return masks.reshape(B, M, 4 * h, 4 * w)
@@ -125,4 +126,4 @@ def enlarged(step: nn.ConvTranspose2d, cells: Tensor) -> Tensor:
     B, N, C = cells.shape
     weight = step.weight.permute(2, 3, 1, 0).reshape(-1, C)  # (4 * c, C)
     bias = None if step.bias is None else step.bias.repeat(4)
-    return F.linear(cells, weight, bias).view(B, 4 * N, -1)
+    return linear(cells, weight, bias).view(B, 4 * N, -1)

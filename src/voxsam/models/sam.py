@@ -17,9 +17,11 @@ from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.base import Embedding, FloatArray, ModelCard, Preprocessing, SliceLogits, SlicePrompts
 from voxsam.models.checkpoints import sam_names
 from voxsam.models.mask_decoder import MaskDecoder
+from voxsam.models.onnx_graph import OnnxGraph
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, input_pixels, resized_shape, xy_to_input
 from voxsam.models.prompt_encoder import PromptEncoder
 from voxsam.models.runtime import Part, Runtime
+from voxsam.models.sam_export import sam_graphs
 from voxsam.models.tinyvit import TinyViT, fold_norms
 from voxsam.models.vit import ImageEncoder
 from voxsam.models.weights import load_state, read_state, state_sha256
@@ -145,6 +147,10 @@ class SamModel:
     def sam(self) -> Sam:
         """The network, for those who want to go beneath `encode` and `decode`."""
         return self._sam
+
+    def onnx_graphs(self, *, single_mask: bool = False) -> dict[str, OnnxGraph]:
+        """Describe the network as graphs; see `sam_graphs`."""
+        return sam_graphs(self._sam, resize=self._card.preprocessing.resize, single_mask=single_mask)
 
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder.
