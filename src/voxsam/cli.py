@@ -19,6 +19,7 @@ from rich.table import Table
 from voxsam.allocator import keep_memory
 from voxsam.cli_evaluate import evaluate_command
 from voxsam.cli_finetune import finetune_command
+from voxsam.cli_export import export_command
 from voxsam.cli_info import info_command
 from voxsam.cli_models import models_app
 from voxsam.cli_progress import note, progress
@@ -43,6 +44,7 @@ app.command("segment")(segment_command)
 app.command("info")(info_command)
 app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
+app.command("export")(export_command)
 app.command("replay")(replay_command)
 app.add_typer(models_app, name="models")
 app.command("finetune")(finetune_command)
