@@ -15,8 +15,9 @@ from voxsam_napari.grid import SliceView
 __all__ = ["Composer", "LabelPicture", "Patch"]
 
 BoolArray = npt.NDArray[np.bool_]
-LabelArray = npt.NDArray[np.uint16]
+LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Corner = tuple[int, int, int]
+_Box = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,8 @@ class Patch:
     ----------
     low_zyx : tuple of int
         First voxel of the box.
-    labels : (depth, height, width) uint16 array
-        Object ids; 0 where there is none.
+    labels : (depth, height, width) uint8 or uint16 array
+        Object ids; 0 where there is none. The narrower type where it holds them.
     """
 
     low_zyx: Corner
@@ -44,42 +45,54 @@ class Patch:
 class Composer:
     """Turns states into patches; for the worker's thread.
 
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the masks.
+
     Examples
     --------
     >>> inside = np.zeros((3, 8, 8), bool)
     >>> inside[1, 2:4, 2:5] = True
     >>> liver = ObjectState(1, "liver", (0.9, 0.6, 0.0), mask=CroppedMask.of(inside))
-    >>> composer = Composer()
+    >>> composer = Composer(Geometry.from_spacing((3, 8, 8)))
     >>> composer.patch(SessionState((liver,))).labels
     array([[[1, 1, 1],
-            [1, 1, 1]]], dtype=uint16)
+            [1, 1, 1]]], dtype=uint8)
     >>> composer.patch(SessionState((liver,))) is None  # nothing changed since
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
         self._drawn: dict[int, CroppedMask] = {}
+        self._anew: list[_Box] = []
 
-    def forget(self) -> None:
-        """Take nothing as drawn: the next patch has all that a state holds."""
-        self._drawn = {}
+    def forget(self, view: SliceView | None = None) -> None:
+        """Let the next patch hold a slice, or everything, whether it changed or not."""
+        low, high = np.zeros(3, np.int64), np.array(self._geometry.shape, np.int64)
+        if view is not None:
+            axis = self._geometry.axes_of(view.plane).normal
+            low[axis], high[axis] = view.index, view.index + 1
+        self._anew.append((low, high))
 
     def patch(self, state: SessionState) -> Patch | None:
         """Return what changed since the last state, None where nothing did."""
         wanted = {item.id: item.mask for item in state.objects if _is_drawn(item) and item.mask is not None}
-        changed = [
-            mask
+        boxes = [
+            (np.array(mask.low_zyx), np.add(mask.low_zyx, mask.box_shape))
             for key in self._drawn.keys() | wanted.keys()
             if (before := self._drawn.get(key)) is not (after := wanted.get(key))
             for mask in (before, after)
             if mask is not None
         ]
-        self._drawn = wanted
-        if not changed:
+        boxes += self._anew
+        self._drawn, self._anew = wanted, []
+        if not boxes:
             return None
-        low = np.min([mask.low_zyx for mask in changed], axis=0)
-        high = np.max([np.add(mask.low_zyx, mask.box_shape) for mask in changed], axis=0)
-        labels = np.zeros(tuple(high - low), np.uint16)
+        low = np.min([box[0] for box in boxes], axis=0)
+        high = np.max([box[1] for box in boxes], axis=0)
+        labels = np.zeros(tuple(high - low), np.min_scalar_type(max(wanted, default=0)))
         for key, mask in wanted.items():
             _draw(labels, low, key, mask)
         z, y, x = low.tolist()
@@ -124,7 +137,7 @@ class LabelPicture:
     """
 
     def __init__(self, geometry: Geometry) -> None:
-        self.array: LabelArray = np.zeros(geometry.shape, np.uint16)
+        self.array: LabelArray = np.zeros(geometry.shape, np.uint8)
         self._geometry = geometry
         self._under: dict[SliceView, LabelArray] = {}
         self._previews: dict[SliceView, tuple[BoolArray, int, frozenset[int] | None]] = {}
@@ -133,6 +146,12 @@ class LabelPicture:
     def previews(self) -> Mapping[SliceView, tuple[BoolArray, int, frozenset[int] | None]]:
         """The previews that are shown, in the order they came."""
         return self._previews
+
+    def widen(self, key: int) -> None:
+        """Make room for an object's id; the array becomes another one where it had none."""
+        if key > np.iinfo(self.array.dtype).max:
+            self.clear()
+            self.array = self.array.astype(np.uint16)
 
     def apply(self, patch: Patch) -> None:
         """Write a patch, beneath the previews."""

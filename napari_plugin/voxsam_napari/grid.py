@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ __all__ = ["LayerGrid", "SliceView", "channels_of", "scan_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
+#: A last axis as short as this, beside longer ones, holds channels.
+_FEW = 4
 _COLORS = ("red", "green", "blue", "all, as grey")
 
 
@@ -142,6 +144,39 @@ class LayerGrid:
         scale, offset = self._index_line(normal)
         return normal, (data - offset) / scale
 
+    def show(self, dims: Any, view: SliceView) -> None:
+        """Let a viewer's `dims` show a slice, turned to its plane where they show another."""
+        extra = dims.ndim - self.ndim
+        if self.ndim == 3 and self.slider_at(view, dims.order) is None:
+            normal = self.axis_of(view.plane)
+            rest = [axis for axis in range(3) if axis != normal]
+            dims.order = (*range(extra), *(axis + extra for axis in (normal, *rest)))
+        place = self.slider_at(view, dims.order)
+        if place is not None:
+            dims.set_point(place[0] + extra, place[1])
+
+    def thin(self, view: SliceView, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], FloatArray]:
+        """Make a layer of one slice: data with the layer's axes, and the affine that draws it where the slice is drawn.
+
+        `values` are (rows, columns) in array order, or (rows, columns, 3) colours.
+        """
+        if self.ndim == 2:
+            return values, self.to_world
+        axes = self.geometry.axes_of(view.plane)
+        colors = values.shape[2:]
+        sides = {axes.normal: 1, axes.row: values.shape[0], axes.column: values.shape[1]}
+        upright = values if axes.row < axes.column else values.swapaxes(0, 1)
+        array = upright.reshape(*(sides[axis] for axis in range(3)), *colors)
+        turned = array.transpose(*self.axes, *([3] if colors else []))
+        data = turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        normal = self.axes.index(axes.normal)
+        slope, offset = self._index_line(normal)
+        index = self.geometry.shape[axes.normal] - 1 - view.index if self.flips[normal] else view.index
+        affine = self.to_world.copy()
+        affine[normal, :3] = affine[:3, normal] = 0.0
+        affine[normal, normal], affine[normal, 3] = 1.0 / slope, (index - offset) / slope
+        return data, affine
+
     def axis_of(self, plane: Plane) -> int:
         """Tell which of the layer's axes the slices of a plane follow."""
         return self.axes.index(self.geometry.axes_of(plane).normal)
@@ -182,8 +217,12 @@ def channels_of(layer: Any) -> tuple[str, ...]:
             f"image {layer.name!r} has {len(shape)} axes {shape}; expected two or three, and at most one of channels "
             f"or times beside them: split it first (right-click on the layer)"
         )
-    axis = _channel_axis(shape)
-    return tuple(f"{number + 1} of {shape[axis]}" for number in range(shape[axis]))
+    if shape[-1] <= _FEW < min(shape[:-1]):
+        raise VolumeError(
+            f"image {layer.name!r} {shape} has its channels last, where napari draws columns; bring them to "
+            f"the front: viewer.add_image(data, channel_axis=-1)"
+        )
+    return tuple(f"{number + 1} of {shape[0]}" for number in range(shape[0]))
 
 
 def scan_of(layer: Any, channel: int = 0) -> tuple[Volume, LayerGrid]:
@@ -192,7 +231,7 @@ def scan_of(layer: Any, channel: int = 0) -> tuple[Volume, LayerGrid]:
     Parameters
     ----------
     layer : napari.layers.Image
-        2D, 3D, or with one axis of channels or times more; with colours as well.
+        2D, 3D, or with one axis of channels or times before those; with colours as well.
     channel : int
         Which of `channels_of`.
 
@@ -211,9 +250,12 @@ def scan_of(layer: Any, channel: int = 0) -> tuple[Volume, LayerGrid]:
     to_world = _transform(layer, array.ndim)
     known = layer.metadata.get("voxsam", {}) if array.ndim == 3 else {}
     axes, flips = tuple(known.get("axes", (0, 1, 2))), tuple(known.get("flips", (False,) * 3))
-    volume = known.get("volume")
+    volume = known["volumes"][channel] if "volumes" in known else known.get("volume")
     if volume is not None and tuple(volume.geometry.shape[axis] for axis in axes) == array.shape:
-        return volume, LayerGrid(volume.geometry, 3, axes, flips, to_world)
+        grid = LayerGrid(volume.geometry, 3, axes, flips, to_world)
+        if not np.may_share_memory(array, volume.array):  # somebody has put other values in the layer since
+            volume = replace(volume, array=grid.of_shown(array))
+        return volume, grid
     volume = Volume(
         array if array.ndim == 3 else array[None],
         geometry_of(_in_mm(to_world, layer), array.shape),
@@ -230,11 +272,6 @@ def _shape_of(layer: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in data.shape)
 
 
-def _channel_axis(shape: tuple[int, ...]) -> int:
-    """Take the first axis, as most do; the last where it is as short as colours are."""
-    return len(shape) - 1 if shape[-1] <= 4 < min(shape[:-1]) else 0
-
-
 def _channel(layer: Any, channel: int) -> npt.NDArray[Any]:
     data = layer.data[0] if layer.multiscale else layer.data
     names = channels_of(layer)
@@ -243,8 +280,7 @@ def _channel(layer: Any, channel: int) -> npt.NDArray[Any]:
     if not 0 <= channel < len(names):
         raise VolumeError(f"image {layer.name!r} has channels 0 to {len(names) - 1}, got {channel}")
     if not layer.rgb:
-        axis = _channel_axis(tuple(data.shape))
-        return np.asarray(data[(slice(None),) * axis + (channel,)])
+        return np.asarray(data[channel])
     if channel == len(names) - 1:
         grey: npt.NDArray[Any] = np.asarray(data[..., :3]).mean(axis=-1, dtype=np.float32)
         return grey
@@ -255,18 +291,10 @@ def _transform(layer: Any, ndim: int) -> FloatArray:
     """Return the layer's way from its spatial data axes to the world, in millimetres where it has a unit of length."""
     origin = np.asarray(layer.data_to_world((0.0,) * layer.ndim))
     columns = [np.asarray(layer.data_to_world(step)) - origin for step in np.eye(layer.ndim)]
-    keep = _spatial_axes(layer, ndim)
     matrix = np.eye(ndim + 1)
-    matrix[:-1, :-1] = np.stack(columns, axis=1)[np.ix_(keep, keep)]
-    matrix[:-1, -1] = origin[keep]
+    matrix[:-1, :-1] = np.stack(columns, axis=1)[-ndim:, -ndim:]
+    matrix[:-1, -1] = origin[-ndim:]
     return matrix
-
-
-def _spatial_axes(layer: Any, ndim: int) -> list[int]:
-    axes = list(range(layer.ndim))
-    if layer.ndim > ndim:
-        axes.remove(_channel_axis(_shape_of(layer)))
-    return axes
 
 
 def _in_mm(to_world: FloatArray, layer: Any) -> FloatArray:

@@ -13,6 +13,7 @@ from napari.utils import DirectLabelColormap
 
 from voxsam.prompts import Box, Point, Prompt, Scribble
 from voxsam.session import ObjectState
+from voxsam.volume import Volume
 from voxsam_napari.compose import LabelPicture
 from voxsam_napari.grid import LayerGrid
 
@@ -33,16 +34,21 @@ class OwnLayers:
         Whose place they take.
     grid : LayerGrid
         Of the image.
+    volume : Volume
+        The scan; what saves our labels by napari's own menu finds its grid there.
     """
 
-    def __init__(self, viewer: Any, image: Layer, grid: LayerGrid) -> None:
+    def __init__(self, viewer: Any, image: Layer, grid: LayerGrid, volume: Volume) -> None:
         self.grid = grid
         self.picture = LabelPicture(grid.geometry)
         self._viewer = viewer
         self._busy = 0
         place: dict[str, Any] = {"affine": grid.to_world, "units": tuple(image.units)[-grid.ndim :]}
+        if image.ndim == grid.ndim:  # to the last bit: a slider counts its steps by them
+            place.update({name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear", "affine")})
+        known = {"volume": volume, "axes": grid.axes, "flips": grid.flips} if grid.ndim == 3 else {}
         self.labels: Labels = viewer.add_labels(
-            grid.shown(self.picture.array), name="voxsam objects", opacity=0.45, **place
+            grid.shown(self.picture.array), name="voxsam objects", opacity=0.45, metadata={"voxsam": known}, **place
         )
         self.strokes: Shapes = viewer.add_shapes(
             ndim=grid.ndim, name="voxsam strokes", face_color="transparent", opacity=1.0, **place
@@ -78,6 +84,14 @@ class OwnLayers:
         """Make the prompts the active layer, so that clicks and keys come to us."""
         if self.points in self._viewer.layers:
             self._viewer.layers.selection.active = self.points
+
+    def make_room(self, key: int) -> None:
+        """Let the labels hold an object's id."""
+        before = self.picture.array
+        self.picture.widen(key)
+        if self.picture.array is not before:
+            with self.ours():
+                self.labels.data = self.grid.shown(self.picture.array)
 
     def show_labels(self) -> None:
         """Draw the label picture as it is now."""

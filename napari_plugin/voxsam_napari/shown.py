@@ -29,13 +29,17 @@ from voxsam_napari.panels import (
 )
 
 __all__ = [
+    "DEVICES",
     "enhancements_for",
     "facts_of",
+    "hint_for",
     "measure_shown",
     "model_choices",
+    "numbers_of",
     "objects_shown",
     "plane_of",
     "prompt_rows",
+    "stem_of",
     "strip_plane",
     "strip_shown",
     "view_of",
@@ -44,6 +48,8 @@ __all__ = [
 
 #: Under this estimate of its own overlap with the truth, or overlap with its neighbour, a slice is worth a look.
 DOUBTFUL_BELOW = 0.7
+#: Where a model may run; the session says what is not there.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 _KINDS: Mapping[type, str] = {Point: "point", Box: "box", Scribble: "scribble", MaskPrompt: "mask"}
 _WHOLE_SCAN = "takes a while, because it looks at the whole scan"
 
@@ -210,6 +216,49 @@ def strip_shown(item: ObjectState | None, geometry: Geometry, view: SliceView | 
             if prompt not in answered and there.plane == plane and there.index not in lines:
                 lines[there.index] = StripSlice(there.index, "prompted", reason="not propagated yet")
     return StripShown(tuple(lines[index] for index in sorted(lines)), count, current, plane)
+
+
+def numbers_of(window: str, windows: tuple[WindowChoice, ...]) -> tuple[float, float]:
+    """Return a window's width and level: as typed, or those of the preset; soft tissue's where they are not fixed.
+
+    Examples
+    --------
+    >>> numbers_of("350,50", ())
+    (350.0, 50.0)
+    """
+    width, comma, level = window.partition(",")
+    if comma:
+        return float(width), float(level)
+    known = {choice.name: choice for choice in windows}
+    for name in (window, "soft-tissue"):
+        choice = known.get(name)
+        if choice is not None and choice.width is not None and choice.level is not None:
+            return choice.width, choice.level
+    return 400.0, 40.0
+
+
+def hint_for(item: ObjectState | None, *, is_open: bool) -> str:
+    """Say what to do next, in one line."""
+    if not is_open:
+        return "Choose an image under Scan."
+    if item is None or not item.prompts:
+        return "Click on the object; right-click or Ctrl+click on what does not belong to it."
+    if item.locked:
+        return "This object is locked; unlock it to change it."
+    if item.mask is None:
+        return "Correct with more clicks, then propagate."
+    return "Refine, or propagate anew." if item.is_stale else "Click where it is wrong, then refine."
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without what it ends with.
+
+    Examples
+    --------
+    >>> stem_of("ct_abdomen.nii.gz")
+    'ct_abdomen'
+    """
+    return name.partition(".")[0] or name
 
 
 def measure_shown(item: ObjectState | None, measured: Any, *, view_3d: bool) -> MeasureShown:

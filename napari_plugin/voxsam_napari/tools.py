@@ -103,6 +103,8 @@ class MouseTools:
         Called with each `Gesture`.
     on_draw : callable
         Called as ``on_draw(points_zyx, kind=..., positive=...)`` while a stroke is being made.
+    on_hover : callable
+        Called with the `Gesture` that a click would be where the mouse is; with None where there would be none.
     on_refused : callable
         Called with a line for the user where a click cannot mean anything.
     """
@@ -114,10 +116,12 @@ class MouseTools:
         *,
         on_gesture: Callable[[Gesture], None],
         on_draw: Callable[..., None],
+        on_hover: Callable[[Gesture | None], None],
         on_refused: Callable[[str], None],
     ) -> None:
         self._viewer, self._grid = viewer, grid
-        self._on_gesture, self._on_draw, self._on_refused = on_gesture, on_draw, on_refused
+        self._on_gesture, self._on_draw, self._on_hover = on_gesture, on_draw, on_hover
+        self._on_refused = on_refused
         self._layers: list[Layer] = []
         self._tool: Tool = "point"
         self.positive = True
@@ -137,6 +141,7 @@ class MouseTools:
         """Listen on layers."""
         for layer in layers:
             layer.mouse_drag_callbacks.append(self._drag)
+            layer.mouse_move_callbacks.append(self._move)
             self._layers.append(layer)
         self.tool = self._tool
 
@@ -144,10 +149,18 @@ class MouseTools:
         """Listen no longer."""
         for layer in self._layers:
             layer.mouse_drag_callbacks.remove(self._drag)
+            layer.mouse_move_callbacks.remove(self._move)
         self._layers.clear()
 
+    def _move(self, layer: Layer, event: Any) -> None:
+        view = self._view()
+        idle = self._tool != "point" or len(event.dims_displayed) == 3 or _is_busy(layer) or view is None
+        self._on_hover(
+            None if idle or view is None else Gesture("point", self._voxel(event)[None], self.positive, view)
+        )
+
     def _drag(self, layer: Layer, event: Any) -> Iterator[None]:
-        if self._tool == "none" or event.button not in (1, 2) or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
+        if self._tool == "none" or event.button not in (1, 2) or _is_busy(layer):
             return
         if len(event.dims_displayed) == 3:
             self._on_refused("prompts are given on slices: leave the 3D view first")
@@ -176,6 +189,11 @@ class MouseTools:
 
     def _voxel(self, event: Any) -> FloatArray:
         return self._grid.clicked(event.position, self._viewer.dims.order, self._viewer.dims.point)
+
+
+def _is_busy(layer: Layer) -> bool:
+    """One of napari's own tools is in hand, such as the brush."""
+    return str(getattr(layer, "mode", "pan_zoom")) != "pan_zoom"
 
 
 def _triple(values: FloatArray) -> tuple[float, float, float]:

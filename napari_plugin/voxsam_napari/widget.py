@@ -1,4 +1,4 @@
-"""The dock: the panels, what they ask for, and what they show."""
+"""The dock: its parts, how they are joined, and how they end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.layers import Labels
+from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
@@ -14,16 +15,14 @@ from voxsam.session import Session
 from voxsam_napari import shown
 from voxsam_napari.controller import Controller
 from voxsam_napari.grid import SliceView
+from voxsam_napari.keyeditor import KeyEditor
 from voxsam_napari.keys import Shortcuts
-from voxsam_napari.panels import (
-    Message,
-    ModelShown,
-    PanelStack,
-    PromptsShown,
-    PropagateShown,
-    SaveShown,
-    ScanShown,
-)
+from voxsam_napari.panels import Message, PanelStack
+from voxsam_napari.picture import ModelPicture
+from voxsam_napari.regions import add_labels, protect_labels
+from voxsam_napari.rendering import Renderer
+from voxsam_napari.results import Results
+from voxsam_napari.saving import Saver
 from voxsam_napari.scans import ScanDesk, Settings
 from voxsam_napari.worker import Worker
 
@@ -56,13 +55,19 @@ class VoxsamDock(QWidget):
         self.worker = Worker()
         self.controller = Controller(viewer, self.worker, self)
         self.desk = ScanDesk(self.controller, opener=opener, settings=settings or Settings(), parent=self)
+        self.results = Results(self.controller, self)
+        self.saver = Saver(self.controller, self)
+        self.picture = ModelPicture(self.controller, self)
         self.shortcuts = shortcuts or Shortcuts()
         self.panels = PanelStack()
+        self.renderer = Renderer(
+            viewer, self.panels, self.controller, self.desk, self.results, self.saver, self.picture
+        )
+        self.panels.add_section("Shortcuts", KeyEditor(self.shortcuts, self._keys_changed), is_open=False)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.panels)
-        self._progress = (0, 0)
         self._is_closed = False
         self._render = QTimer(self)  # several changes in a row are drawn once
         self._render.setSingleShot(True)
@@ -72,6 +77,7 @@ class VoxsamDock(QWidget):
         self._connect_news()
         worker = self.worker
         self.destroyed.connect(lambda: worker.stop())
+        self._keys_changed()
         self._open_first()
         self._show_all()
 
@@ -80,28 +86,22 @@ class VoxsamDock(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
-        session = self.controller.unbind(keep_labels=True)
-        self.worker.stop(last=None if session is None else session.close)
+        self.picture.show(wanted=False)
+        self.worker.stop(last=self.desk.last_call())
 
-    # ── wiring ───────────────────────────────────────────────────────────────
+    # ── joined ───────────────────────────────────────────────────────────────
 
     def _connect_panels(self) -> None:
         panels, controller, desk = self.panels, self.controller, self.desk
         panels.scan.image_chosen.connect(desk.open)
         panels.scan.channel_chosen.connect(desk.choose_channel)
-        panels.scan.window_chosen.connect(lambda window: desk.change(window=window))
-        panels.scan.enhance_chosen.connect(lambda names: desk.change(enhance=tuple(names)))
-        panels.model.model_chosen.connect(lambda name: desk.change(model=name))
+        panels.scan.window_chosen.connect(lambda window: self._look_anew(window=window))
+        panels.scan.enhance_chosen.connect(lambda names: self._look_anew(enhance=tuple(names)))
+        panels.scan.preview_toggled.connect(self._show_picture)
+        panels.model.model_chosen.connect(desk.choose_model)
         panels.model.device_chosen.connect(lambda name: desk.change(device=name))
-        panels.objects.add_asked.connect(controller.add_object)
-        panels.objects.delete_asked.connect(controller.remove_object)
-        panels.objects.next_asked.connect(controller.choose_next)
-        panels.objects.chosen.connect(controller.choose)
-        panels.objects.renamed.connect(lambda key, name: controller.change_object(key, name=name))
-        panels.objects.recolored.connect(lambda key, color: controller.change_object(key, color_rgb=tuple(color)))
-        panels.objects.lock_toggled.connect(lambda key, locked: controller.change_object(key, locked=locked))
-        panels.objects.visible_toggled.connect(lambda key, visible: controller.change_object(key, visible=visible))
-        panels.objects.overlap_chosen.connect(controller.set_overlap)
+        panels.model.download_asked.connect(desk.download)
+        self._connect_objects()
         panels.prompts.tool_chosen.connect(controller.set_tool)
         panels.prompts.polarity_toggled.connect(controller.set_positive)
         panels.prompts.live_toggled.connect(controller.set_live)
@@ -114,23 +114,51 @@ class VoxsamDock(QWidget):
         panels.propagate.refine_asked.connect(controller.refine)
         panels.propagate.cancel_asked.connect(controller.cancel)
         panels.strip.jump_asked.connect(self._jump)
-        panels.measure.jump_asked.connect(self._jump)
+        panels.measure.jump_asked.connect(self._jump_to_diameter)
+        panels.measure.view_3d_toggled.connect(self.results.show_3d)
+        panels.measure.copied.connect(lambda _: self._say("the measurements are on the clipboard", "info"))
+        panels.save.save_mask_asked.connect(self.saver.save_masks)
+        panels.save.save_session_asked.connect(self.saver.save_session)
+        panels.save.open_session_asked.connect(desk.open_file)
+        panels.save.autosave_toggled.connect(desk.set_autosave)
+        panels.save.restore_asked.connect(desk.restore)
+        panels.save.discard_asked.connect(desk.discard)
+        panels.message.action_asked.connect(desk.restore)
+
+    def _connect_objects(self) -> None:
+        panel, controller = self.panels.objects, self.controller
+        panel.add_asked.connect(controller.add_object)
+        panel.delete_asked.connect(controller.remove_object)
+        panel.next_asked.connect(controller.choose_next)
+        panel.chosen.connect(controller.choose)
+        panel.renamed.connect(controller.rename)
+        panel.recolored.connect(lambda key, color: controller.change_object(key, color_rgb=tuple(color)))
+        panel.lock_toggled.connect(lambda key, locked: controller.change_object(key, locked=locked))
+        panel.visible_toggled.connect(lambda key, visible: controller.change_object(key, visible=visible))
+        panel.overlap_chosen.connect(controller.set_overlap)
+        panel.start_from.connect(self._start_from)
+        panel.protect_chosen.connect(self._protect)
 
     def _connect_news(self) -> None:
-        self.controller.changed.connect(self._later)
-        self.controller.moved.connect(self._moved)
-        self.controller.progressed.connect(self._progressed)
-        self.controller.said.connect(self._say)
-        self.controller.layers_made.connect(self._bind_keys)
-        self.desk.changed.connect(self._later)
+        controller = self.controller
+        controller.changed.connect(self._later)
+        controller.moved.connect(self._moved)
+        controller.progressed.connect(self.renderer.show_progress)
+        controller.said.connect(self._say)
+        controller.layers_made.connect(self._bind_keys)
+        for part in (self.desk, self.results, self.saver):
+            part.changed.connect(self._later)
+        self.desk.asked.connect(lambda text: self.panels.message.show_state(Message(text, "warn", "Restore")))
 
     def _bind_keys(self) -> None:
-        layers = self.controller.layers
-        if layers is not None:
-            self.shortcuts.bind(layers.all, self._actions())
+        if self.controller.layers is not None:
+            self.shortcuts.bind(self.controller.layers.all, self._actions())
+
+    def _keys_changed(self) -> None:
         self.panels.show_keys(self.shortcuts.keys)
 
     def _actions(self) -> dict[str, Callable[[], None]]:
+        """Say what the keys do."""
         controller, panels = self.controller, self.panels
         return {
             "point": lambda: controller.set_tool("point"),
@@ -138,7 +166,7 @@ class VoxsamDock(QWidget):
             "scribble": lambda: controller.set_tool("scribble"),
             "lasso": lambda: controller.set_tool("lasso"),
             "polarity": lambda: controller.set_positive(not controller.positive),
-            "live": lambda: controller.set_live(not controller.live),
+            "live": lambda: controller.set_live(not controller.previews.live),
             "accept": controller.accept,
             "undo": controller.undo,
             "redo": controller.redo,
@@ -151,7 +179,7 @@ class VoxsamDock(QWidget):
             "add_object": controller.add_object,
             "next_object": controller.choose_next,
             "delete_object": controller.remove_current,
-            "view_3d": panels.measure.view_3d.click,
+            "view_3d": lambda: self.results.show_3d(not self.results.view_3d),
             "copy": panels.measure.copy.click,
             "save_mask": panels.save.save_mask.click,
             "save_session": panels.save.save_session.click,
@@ -159,14 +187,23 @@ class VoxsamDock(QWidget):
         }
 
     def _open_first(self) -> None:
-        active = self.viewer.layers.selection.active
-        names = self.desk.images
+        """Open the image that is chosen in the viewer, or the only one."""
+        active, names = self.viewer.layers.selection.active, self.desk.images
         if active is not None and active.name in names:
             self.desk.open(active.name)
         elif len(names) == 1:
             self.desk.open(names[0])
+        elif not names:
+            self._say("there is no image yet: open a scan, then choose it under Scan", "info")
 
-    # ── what is asked ────────────────────────────────────────────────────────
+    # ── asked for ────────────────────────────────────────────────────────────
+
+    def _look_anew(self, **changes: Any) -> None:
+        self.picture.wanted = True  # who changes the window wants to see it
+        self.desk.change(**changes)
+
+    def _show_picture(self, wanted: bool) -> None:
+        self.picture.show(wanted)
 
     def _remove_prompt(self, key: int) -> None:
         item = self.controller.item
@@ -183,134 +220,51 @@ class VoxsamDock(QWidget):
         if plane is not None:
             self.controller.go_to(SliceView(plane, index))
 
+    def _jump_to_diameter(self, index: int) -> None:
+        if self.results.measured is not None:
+            self.controller.go_to(SliceView(self.results.measured.plane, index))
+
     def _step(self, step: int) -> None:
         view = self.controller.view
         if view is not None:
             self.controller.go_to(SliceView(view.plane, view.index + step))
 
-    # ── what is shown ────────────────────────────────────────────────────────
+    def _start_from(self, name: str) -> None:
+        layer, volume, layers = self.viewer.layers[name], self.desk.volume, self.controller.layers
+        if isinstance(layer, Labels) and volume is not None and layers is not None:
+            self.controller.edit("start", lambda session: add_labels(session, layer, volume, layers.grid))
+
+    def _protect(self, name: str) -> None:
+        volume, layers = self.desk.volume, self.controller.layers
+        layer = self.viewer.layers[name] if name else None
+        if volume is not None and layers is not None:
+            self.renderer.protected = name
+            self.controller.edit("protect", lambda session: protect_labels(session, layer, volume, layers.grid))
+
+    def _moved(self) -> None:
+        if not self.renderer.show_slice():
+            self._later()
+
+    # ── shown ────────────────────────────────────────────────────────────────
 
     def _later(self) -> None:
         if not self._is_closed:
             self._render.start()
 
-    def _moved(self) -> None:
-        view, strip = self.controller.view, self.panels.strip.strip.shown
-        if view is not None and view.plane == strip.plane:
-            self.panels.strip.show_current(view.index)
-        elif view is not None:
-            self._later()
-
-    def _progressed(self, done: int, total: int) -> None:
-        self._progress = (done, total)
-        self._show_propagation()
+    def _show_all(self) -> None:
+        if not self._is_closed:
+            self.renderer.show_all()
 
     def _say(self, text: str, kind: str) -> None:
-        self.panels.message.show_state(Message(text, kind))
-
-    def _show_all(self) -> None:
         if self._is_closed:
             return
-        self._show_scan()
-        self._show_prompts()
-        self._show_propagation()
-        controller, geometry = self.controller, self.controller.geometry
-        ours = () if controller.layers is None else controller.layers.all
-        labels = tuple(layer.name for layer in self.viewer.layers if isinstance(layer, Labels) and layer not in ours)
-        self.panels.objects.show_state(
-            shown.objects_shown(
-                controller.state,
-                controller.current,
-                controller.volumes_ml,
-                labels=labels,
-                protected="",
-                enabled=controller.session is not None,
-            )
-        )
-        if geometry is not None:
-            self.panels.strip.show_state(shown.strip_shown(controller.item, geometry, controller.view))
-        self.panels.measure.show_state(shown.measure_shown(controller.item, None, view_3d=False))
-        self.panels.save.show_state(
-            SaveShown(
-                scan="" if self.desk.volume is None else self.desk.volume.name, can_save=bool(controller.state.objects)
-            )
-        )
+        self.panels.message.show_state(Message(text, kind))
+        if kind == "error":
+            show_error(text)
+        elif kind == "warn":
+            show_warning(text)
 
-    def _show_scan(self) -> None:
-        desk, volume = self.desk, self.desk.volume
-        self.panels.scan.show_state(
-            ScanShown(
-                images=desk.images,
-                image="" if desk.image is None else desk.image.name,
-                channels=desk.channels if desk.image is not None else (),
-                channel=desk.channel,
-                facts="" if volume is None else shown.facts_of(volume),
-                windows=() if volume is None else shown.windows_for(volume),
-                window=desk.settings.window,
-                unit="HU" if volume is not None and volume.modality == "CT" else "",
-                enhancements=() if volume is None else shown.enhancements_for(volume),
-                enhanced=desk.settings.enhance,
-                busy=desk.busy,
-            )
-        )
-        model = desk.settings.model
-        self.panels.model.show_state(
-            ModelShown(
-                models=shown.model_choices(),
-                model=model if isinstance(model, str) else model.card.name,
-                devices=("auto", "cpu"),
-                device=desk.settings.device,
-                state="loading" if desk.busy else "ready" if volume is not None else "",
-            )
-        )
-
-    def _show_prompts(self) -> None:
-        controller, geometry = self.controller, self.controller.geometry
-        self.panels.prompts.show_state(
-            PromptsShown(
-                tool=controller.tool,
-                positive=controller.positive,
-                live=controller.live,
-                prompts=() if geometry is None else shown.prompt_rows(controller.item, geometry),
-                undo="the last edit" if controller.can_undo else "",
-                redo="the edit taken back" if controller.can_redo else "",
-                can_accept=controller.current is not None,
-                enabled=controller.session is not None,
-                hint=self._hint(),
-            )
-        )
-
-    def _show_propagation(self) -> None:
-        controller, geometry = self.controller, self.controller.geometry
-        item, view = controller.item, controller.view
-        if geometry is None:
-            self.panels.propagate.show_state(PropagateShown())
-            return
-        plane = shown.plane_of(None if item is None else item.report, geometry)
-        running = bool(controller.long_work)
-        done, total = self._progress if running else (0, 0)
-        self.panels.propagate.show_state(
-            PropagateShown(
-                count=geometry.shape[geometry.axes_of(plane).normal],
-                current=view.index if view is not None and view.plane == plane else 0,
-                can_run=item is not None and bool(item.prompts),
-                can_refine=item is not None and item.mask is not None and item.is_stale,
-                running=running,
-                done=done,
-                total=total,
-                text=f"{controller.long_work} …" if running else "",
-            )
-        )
-
-    def _hint(self) -> str:
-        item = self.controller.item
-        if self.controller.session is None:
-            return "Choose an image under Scan."
-        if item is None or not item.prompts:
-            return "Click on the object; right-click on what does not belong to it."
-        if item.mask is None:
-            return "Correct with more clicks, then propagate."
-        return "Click where it is wrong, then refine." if not item.is_stale else "Refine, or propagate anew."
+    # ── ended ────────────────────────────────────────────────────────────────
 
     def closeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """End all work with the dock."""

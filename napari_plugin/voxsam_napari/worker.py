@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from voxsam.errors import Cancelled, VoxsamError
 
-__all__ = ["PRIORITY", "Job", "Worker"]
+__all__ = ["PRIORITY", "Job", "Worker", "line_of"]
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 
@@ -194,3 +194,20 @@ class Worker(QObject):
     def _emit(self, call: Callable[[], None]) -> None:
         if not self._stopping:
             self._deliver.emit(call)
+
+
+def line_of(error: Exception) -> str:
+    """Word an error in one line for the user.
+
+    Examples
+    --------
+    >>> line_of(OSError(28, "No space left on device", "/out/mask.nii.gz"))
+    'No space left on device: /out/mask.nii.gz; nothing was lost'
+    """
+    if isinstance(error, VoxsamError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}; nothing was lost"
+    else:
+        text = f"this should not happen: {type(error).__name__}: {error}; your work is kept"
+    return " ".join(text.split())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,3 +35,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if {"qapp", "qtbot"} & set(getattr(item, "fixturenames", ())):
                 item.add_marker(reason)
+
+
+@pytest.fixture
+def sessions_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which sessions save themselves, empty at first."""
+    folder = tmp_path / "sessions"
+    monkeypatch.setenv("VOXSAM_SESSIONS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def open_dock(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, sessions_dir: Path, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Open a viewer with the dock; returns the dock, and the user before it. At the end no thread may be left."""
+    from acting import User
+    from fakes import FloodFillModel
+    from voxsam_napari.keys import Shortcuts
+    from voxsam_napari.scans import Settings
+    from voxsam_napari.widget import VoxsamDock
+
+    docks = []
+
+    def opened(model: Any = None, *, viewer: Any = None, show: bool = True) -> tuple[VoxsamDock, User]:
+        viewer = viewer or make_napari_viewer(show=show)
+        viewer.window.resize(1300, 900)
+        settings = Settings(model=model or FloodFillModel())
+        dock = VoxsamDock(viewer, settings=settings, shortcuts=Shortcuts(tmp_path / "keys.json"))
+        viewer.window.add_dock_widget(dock, name="voxsam", area="right")
+        docks.append(dock)
+        return dock, User(viewer, qtbot)
+
+    yield opened
+    for dock in docks:
+        dock.close_session()
+        assert not dock.worker.is_alive

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from acting import User
-from fakes import FloodFillModel
 from phantoms import GEOMETRIES, Phantom, dice, ellipsoid
-from voxsam_napari.keys import Shortcuts
-from voxsam_napari.scans import Settings
-from voxsam_napari.widget import VoxsamDock
 
 
 @pytest.fixture
 def phantom() -> Phantom:
     return ellipsoid(GEOMETRIES["thick-slices"])
-
-
-@pytest.fixture
-def open_dock(
-    make_napari_viewer: Callable[..., Any], qtbot: Any, tmp_path: Path
-) -> Iterator[Callable[..., tuple[VoxsamDock, User]]]:
-    docks = []
-
-    def opened(*, model: Any = None, show: bool = True) -> tuple[VoxsamDock, User]:
-        viewer = make_napari_viewer(show=show)
-        viewer.window.resize(1300, 900)
-        settings = Settings(model=model or FloodFillModel())
-        dock = VoxsamDock(viewer, settings=settings, shortcuts=Shortcuts(tmp_path / "keys.json"))
-        viewer.window.add_dock_widget(dock, name="voxsam", area="right")
-        docks.append(dock)
-        return dock, User(viewer, qtbot)
-
-    yield opened
-    for dock in docks:
-        dock.close_session()
-        assert not dock.worker.is_alive
 
 
 def test_a_click_previews_a_key_propagates_and_another_undoes(open_dock: Any, phantom: Phantom) -> None:
@@ -54,7 +26,7 @@ def test_a_click_previews_a_key_propagates_and_another_undoes(open_dock: Any, ph
     user.look(0, 5.0 * z)
 
     user.click(user.pixel_of(image, (z, y, x)))
-    user.until(lambda: controller.last_preview is not None)
+    user.until(lambda: controller.previews.last is not None)
     assert controller.item is not None
     assert np.allclose(controller.item.prompts[0].zyx, (z, y, x), atol=0.6)
     assert dice(controller.layers.labels.data[z] > 0, truth[z]) > 0.95

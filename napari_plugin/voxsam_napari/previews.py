@@ -1,0 +1,146 @@
+"""Previews of the slice that is looked at: asked of the session, shown on top of the masks, taken off again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voxsam.errors import Cancelled, PromptError, SessionError
+from voxsam.geometry import Geometry
+from voxsam.prompts import Box, Point, Prompt, Scribble
+from voxsam.session import ObjectState, Preview
+from voxsam_napari.grid import SliceView
+from voxsam_napari.tools import Gesture
+from voxsam_napari.worker import Job
+
+if TYPE_CHECKING:
+    from voxsam_napari.controller import Controller
+
+__all__ = ["Previews", "lies_on"]
+
+
+class Previews:
+    """Shows what the prompts so far, or a click where the mouse is, would make of a slice.
+
+    Parameters
+    ----------
+    controller : Controller
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.live = True
+        self.last: Preview | None = None
+        self._controller = controller
+        self._hovered: SliceView | None = None
+
+    def set_live(self, live: bool) -> None:
+        """Show, or do not show, what each prompt leads to at once."""
+        self.live = live
+        if live:
+            self.ask()
+        else:
+            self.clear()
+
+    def refresh(self) -> None:
+        """Take all off, and ask for the slice that is looked at."""
+        self.clear()
+        self.ask()
+
+    def clear(self) -> None:
+        """Take all off."""
+        self._controller.worker.drop("preview")
+        self.last, self._hovered = None, None
+        layers = self._controller.layers
+        if layers is not None and layers.picture.previews:
+            layers.picture.clear()
+            layers.show_labels()
+
+    def ask(self) -> None:
+        """Ask for the slice that is looked at, where a prompt that the mask does not answer yet lies on it."""
+        controller = self._controller
+        view, item, geometry = controller.view, controller.item, controller.geometry
+        if not self.live or view is None or item is None or geometry is None:
+            return
+        if _says_something(item, geometry, view):
+            self._ask(view, item)
+
+    def hover(self, gesture: Gesture | None) -> None:
+        """Show what a click here would give, on a slice where nothing is known of the object yet; None: no longer."""
+        controller = self._controller
+        item, geometry = controller.item, controller.geometry
+        wanted = self.live and gesture is not None and item is not None and not item.locked
+        if wanted and gesture is not None and item is not None and geometry is not None:
+            normal = geometry.axes_of(gesture.view.plane).normal
+            known = any(lies_on(prompt, normal, gesture.view.index) for prompt in item.prompts)
+            inside = bool(geometry.contains(gesture.points_zyx[-1:]).all())
+            if gesture.positive and inside and not known and not _has_mask(item, geometry, gesture.view):
+                z, y, x = gesture.points_zyx[-1].tolist()
+                self._ask(gesture.view, item, extra=Point((z, y, x)))
+                return
+        if self._hovered is not None:
+            controller.worker.drop("preview")
+            self._take_off(self._hovered)
+
+    def _ask(self, view: SliceView, item: ObjectState, *, extra: Prompt | None = None) -> None:
+        controller = self._controller
+        session, layers = controller.session, controller.layers
+        if session is None or layers is None:
+            return
+
+        def done(preview: Preview) -> None:
+            now = controller.item
+            if controller.layers is not layers or now is None or (now.id, now.prompts) != (item.id, item.prompts):
+                return  # something else was said meanwhile
+            self.last, self._hovered = preview, view if extra is not None else None
+            layers.picture.overlay(view, preview.mask, item.id, kept=self._kept(item.id))
+            layers.show_labels()
+            controller.changed.emit()
+
+        def failed(error: Exception) -> None:
+            if not isinstance(error, Cancelled | PromptError | SessionError):
+                controller.tell(error)
+
+        def run(_: object) -> Preview:
+            return session.preview(item.id, plane=view.plane, index=view.index, extra=extra)
+
+        controller.worker.newest("preview", Job(run, done, failed, name="preview"))
+
+    def _take_off(self, view: SliceView) -> None:
+        self._hovered = None
+        layers = self._controller.layers
+        if layers is not None:
+            layers.picture.remove(view)
+            layers.show_labels()
+
+    def _kept(self, key: int) -> frozenset[int] | None:
+        """Tell which objects a preview may not cover; None for all others."""
+        state = self._controller.state
+        if state.overlap == "keep":
+            return None
+        return frozenset(item.id for item in state.objects if item.locked and item.id != key)
+
+
+def lies_on(prompt: Prompt, normal: int, index: int) -> bool:
+    """Tell whether a prompt speaks of the slice `index` across array axis `normal`; drawn masks speak for themselves.
+
+    Examples
+    --------
+    >>> lies_on(Point((3.4, 8, 8)), 0, 3), lies_on(Box((3, 1, 1), (3, 9, 9)), 0, 4)
+    (True, False)
+    """
+    if isinstance(prompt, Point):
+        return round(prompt.zyx[normal]) == index
+    if isinstance(prompt, Scribble):
+        return bool((np.round(prompt.points_zyx[:, normal]) == index).any())
+    return isinstance(prompt, Box) and round(prompt.low_zyx[normal]) == index == round(prompt.high_zyx[normal])
+
+
+def _says_something(item: ObjectState, geometry: Geometry, view: SliceView) -> bool:
+    normal = geometry.axes_of(view.plane).normal
+    known = item.answered if item.mask is not None else ()
+    return any(lies_on(prompt, normal, view.index) for prompt in item.prompts if prompt not in known)
+
+
+def _has_mask(item: ObjectState, geometry: Geometry, view: SliceView) -> bool:
+    return item.mask is not None and bool(item.mask.slice_of(geometry.axes_of(view.plane), view.index).any())
