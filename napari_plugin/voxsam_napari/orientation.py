@@ -18,7 +18,7 @@ The exact grid stays in ``layer.metadata["voxsam"]`` (see `shown`), and is what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def _exact_sums(shift: FloatArray, scale: FloatArray) -> FloatArray:
     return np.asarray(np.round(shift / places) * places, dtype=np.float64)
 
 
-def geometry_of(to_world: npt.ArrayLike, shape: tuple[int, ...]) -> Geometry:
+def geometry_of(to_world: npt.ArrayLike, shape: tuple[int, ...], units: Sequence[Any] = ()) -> Geometry:
     """Return the grid of a layer that no reader of ours made, from its own transform.
 
     Parameters
@@ -123,6 +123,8 @@ def geometry_of(to_world: npt.ArrayLike, shape: tuple[int, ...]) -> Geometry:
         in one.
     shape : tuple of int
         Along these axes.
+    units : sequence of pint.Unit, optional
+        Of the world's axes, as ``layer.units``. Lengths become millimetres; pixels are taken for millimetres.
 
     Raises
     ------
@@ -136,7 +138,10 @@ def geometry_of(to_world: npt.ArrayLike, shape: tuple[int, ...]) -> Geometry:
     >>> geometry_of(np.diag([0.5, 0.5, 1.0]), (64, 64)).spacing_mm  # an image is a volume of one slice, 1 mm thick
     (1.0, 0.5, 0.5)
     """
-    whole, matrix = np.eye(4), np.asarray(to_world, dtype=np.float64)
+    whole, matrix = np.eye(4), np.array(to_world, dtype=np.float64)
+    for axis, unit in enumerate(units):
+        if unit.is_compatible_with("mm"):
+            matrix[axis] *= (1.0 * unit).to("mm").magnitude
     skip = 4 - len(matrix)
     whole[skip:, skip:] = matrix
     affine = np.eye(4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,13 +83,17 @@ def layer_of_volumes(volumes: Sequence[Volume], *, name: str = "") -> LayerData:
     options |= {"name": name or first.name, "colormap": "gray", "contrast_limits": (window.low, window.high)}
     if len(volumes) == 1:
         return data, options, "image"
-    known = options["metadata"]["voxsam"]
-    options["metadata"] = {"voxsam": {"volumes": tuple(volumes), "axes": known["axes"]}}
+    axes = options["metadata"]["voxsam"]["axes"]
+    stacked = np.stack([volume.array.transpose(axes) for volume in volumes])
+    views = tuple(
+        replace(volume, array=array.transpose(np.argsort(axes))) for volume, array in zip(volumes, stacked, strict=True)
+    )
+    options["metadata"] = {"voxsam": {"volumes": views, "axes": axes}}
     options["scale"] = (1.0, *options["scale"])
     options["affine"] = np.block([[np.eye(1), np.zeros((1, 4))], [np.zeros((4, 1)), options["affine"]]])
     options["axis_labels"] = ("volume", *options["axis_labels"])
     options["units"] = ("pixel", "mm", "mm", "mm")
-    return np.stack([volume.array.transpose(known["axes"]) for volume in volumes]), options, "image"
+    return stacked, options, "image"
 
 
 def layer_of_mask(mask: Mask, *, name: str) -> LayerData:

@@ -74,7 +74,7 @@ def mask_of_layer(data: Any, options: Mapping[str, Any]) -> Mask:
         flips = known.get("flips", (False, False, False))
         upright = array[tuple(slice(None, None, -1 if flip else 1) for flip in flips)].transpose(np.argsort(axes))
         return Mask(upright, origin.geometry, labels=_labels(array, options), header=origin.header)
-    grid = geometry_of(_transform(options, array.ndim), array.shape)
+    grid = geometry_of(_transform(options, array.ndim), array.shape, options.get("units", ()))
     return Mask(array.reshape(grid.shape), grid, labels=_labels(array, options))
 
 

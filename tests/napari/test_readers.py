@@ -204,6 +204,7 @@ def test_a_file_of_several_volumes_opens_as_one_layer_that_knows_each(tmp_path: 
     for number, volume in enumerate(volumes):
         np.testing.assert_array_equal(volume.array, array[..., number].T)
         np.testing.assert_array_equal(layer.data[number], volume.array.transpose(axes))
+        assert np.shares_memory(layer.data, volume.array)
     one = image_of(volumes[0])
     np.testing.assert_allclose(layer.data_to_world((2, 1, 2, 3)), (2, *one.data_to_world((1, 2, 3))))
     assert layer.contrast_limits == one.contrast_limits

@@ -89,6 +89,13 @@ def test_a_layer_that_came_without_a_file_is_saved_where_napari_shows_it(tmp_pat
     np.testing.assert_allclose(mask.geometry.to_world(voxels), world @ RAS_OF_NAPARI.T, atol=1e-6)
 
 
+def test_units_of_length_become_millimetres_and_pixels_are_taken_for_them(tmp_path: Path) -> None:
+    data = np.ones((2, 3, 4), np.uint8)
+    micrometres = Labels(data, scale=(50.0, 5.0, 5.0), units=("um", "um", "um"))
+    assert saved(micrometres, tmp_path / "m.nii.gz").geometry.spacing_mm == pytest.approx((0.05, 0.005, 0.005))
+    assert saved(Labels(data, scale=(5.0, 1.0, 1.0)), tmp_path / "n.nii.gz").geometry.spacing_mm == (5.0, 1.0, 1.0)
+
+
 def test_labels_of_an_untilted_scan_that_lost_their_scan_are_saved_on_its_grid_all_the_same(tmp_path: Path) -> None:
     grid = Geometry.from_spacing((6, 8, 9), (4.0, 0.7, 0.8), (-30.0, 40.0, 500.0))
     image = image_of(phantoms.sphere(grid, 2.0).volume)
