@@ -1,4 +1,4 @@
-"""The command line: ``voxsam segment | info | embed | models | sample | evaluate | replay``."""
+"""The command line: ``voxsam segment | info | embed | models | export | sample | evaluate | replay``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rich.table import Table
 
 from voxsam.allocator import keep_memory
 from voxsam.cli_evaluate import evaluate_command
-from voxsam.cli_finetune import finetune_command
 from voxsam.cli_export import export_command
+from voxsam.cli_finetune import finetune_command
 from voxsam.cli_info import info_command
 from voxsam.cli_models import models_app
 from voxsam.cli_progress import note, progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -59,7 +58,7 @@ def export_model(model: PromptableModel, folder: str | Path, *, single_mask: boo
         (Path(unfinished) / f"{name}.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         written = sorted(Path(unfinished).iterdir(), key=lambda path: (path.suffix != ".onnx", "decoder" in path.name))
         for path in written:
-            os.replace(path, folder / path.name)
+            path.replace(folder / path.name)
     return [folder / path.name for path in written]
 
 

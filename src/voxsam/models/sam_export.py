@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,15 +132,13 @@ class SamDecoderGraph(nn.Module):
         masks, scores = self.sam.mask_decoder(image_embeddings, self.positions, tokens, maps, multimask=None)
         if self.single_mask:
             masks, scores = self._best(masks, scores, point_coords.shape[1])
-        height, width = orig_im_size[0].long(), orig_im_size[1].long()
-        resized = self._resized(orig_im_size)
-        full = self.sam.postprocess(masks, resized=(resized[0], resized[1]), image_shape=(height, width))
+        full = self.sam.postprocess(masks, resized=sides(self._resized(orig_im_size)), image_shape=sides(orig_im_size))
         return full, scores, masks
 
     def _tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
         prompts = self.sam.prompt_encoder
-        kinds = torch.cat([prompts.not_a_point_embed.weight, *(each.weight for each in prompts.point_embeddings)])
-        places = prompts.pe_layer((coords + 0.5) / prompts.input_size)
+        kinds = torch.cat([prompts.not_a_point_embed.weight, *prompts.point_embeddings.parameters()])
+        places: Tensor = prompts.pe_layer((coords + 0.5) / prompts.input_size)
         there = (labels != -1).to(places.dtype)[..., None]
         return places * there + kinds[labels.long() + 1]
 
@@ -157,3 +155,9 @@ class SamDecoderGraph(nn.Module):
         if self.resize == "squash":
             return torch.full_like(size, side).long()
         return torch.floor(size * (side / size.max()) + 0.5).long()
+
+
+def sides(shape: Tensor) -> tuple[int, int]:
+    """Return height and width; while a graph is written they stand for what will be given to it."""
+    height, width = shape.long().unbind()
+    return cast("int", height), cast("int", width)
