@@ -28,8 +28,8 @@ LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 Paths: TypeAlias = str | Sequence[str]
 
 _SUFFIXES = tuple(suffix for kind in io.FORMATS for suffix in kind.suffixes)
-#: Words in a file's name that say that its numbers are labels.
-_LABEL_WORDS = {"gt", "label", "labels", "mask", "masks", "seg", "segmentation", "segmentations", "truth"}
+#: How a word in a file's name ends that says that its numbers are labels.
+_LABEL_WORD = re.compile(r"(^gt|seg|segmentations?|masks?|labels?|labelmap|truth)$")
 #: How many files of a folder are looked at to tell whether it holds DICOM.
 _LOOK_AT = 50
 
@@ -137,7 +137,7 @@ def _layer(path: Path) -> LayerData:
 def _looks_like_labels(path: Path) -> bool:
     if path.is_dir() or is_dicom(path):
         return False
-    if set(re.split(r"[^a-z]+", path.name.lower())) & _LABEL_WORDS:
+    if any(map(_LABEL_WORD.search, re.split(r"[^a-z]+", path.name.lower()))):
         return True
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False

@@ -257,10 +257,12 @@ def test_labels_can_be_painted_on_without_changing_what_was_read() -> None:
     ("name", "array", "kind"),
     [
         ("liver_mask.nii.gz", np.ones((3, 4, 5), np.uint8), "labels"),
+        ("case_AIseg.nii.gz", np.ones((3, 4, 5), np.int16), "labels"),
         ("label-01.nii", np.ones((3, 4, 5), np.float32), "labels"),
         ("seg.nrrd", np.ones((3, 4, 5), np.uint8), "labels"),
         ("probability_mask.nii", np.full((3, 4, 5), 0.5, np.float32), "image"),
         ("unmasked.nii.gz", np.ones((3, 4, 5), np.uint8), "image"),
+        ("ct_gtv_phase.nii", np.ones((3, 4, 5), np.int16), "image"),
         ("ct.nii.gz", np.ones((3, 4, 5), np.int16), "image"),
     ],
 )
@@ -269,6 +271,18 @@ def test_a_label_map_is_known_by_its_name_unless_it_holds_fractions(
 ) -> None:
     path = written(Volume(array, Geometry.from_spacing(array.shape)), tmp_path / name)
     assert [layer._type_string for layer in opened(path)] == [kind]
+
+
+@pytest.mark.realdata
+def test_a_real_dicom_series_lies_upright_under_a_mask_that_others_made_of_it(data_dir: Path) -> None:
+    (image,) = opened(data_dir / "dicom" / "totalseg_ct_dicom")
+    (labels,) = opened(data_dir / "dicom" / "totalseg_ct_dicom_AIseg.nii.gz")  # its voxels run another way
+    for voxel in ((0, 0, 0), (19, 511, 511)):
+        theirs = labels.world_to_data(image.data_to_world(voxel))
+        np.testing.assert_allclose(labels.data_to_world(theirs), image.data_to_world(voxel), atol=1e-6)
+        assert (np.rint(theirs) >= 0).all()
+    liver, spleen = (labels.data_to_world(np.argwhere(labels.data == value).mean(axis=0)) for value in (5, 1))
+    assert liver[2] < 0 < spleen[2]  # the last axis runs to the patient's left, which is the screen's right
 
 
 # ── what is not ours ──
