@@ -38,8 +38,8 @@ class Preprocessing:
         Keep the aspect and pad at the bottom and right, or stretch to the square.
     mean, std : tuple of float
         Subtracted and divided per channel after scaling to 0..1; zeros and ones for none.
-    resampling : {"bilinear", "area", "cubic"}
-        How the 8-bit view is resized: Pillow's bilinear filter, OpenCV's mean over areas, scikit-image's cubic spline.
+    resampling : {"bilinear", "bicubic", "area", "cubic"}
+        How the 8-bit view is resized: Pillow's filters, OpenCV's mean over areas, scikit-image's cubic spline.
     stretch : {"none", "view", "input"}
         Whether darkest to brightest become the whole range: of each channel of the view before it is resized, or of
         the resized view, channels together, before it is padded.
@@ -53,7 +53,7 @@ class Preprocessing:
     resize: Literal["longest_side", "squash"] = "longest_side"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    resampling: Literal["bilinear", "area", "cubic"] = "bilinear"
+    resampling: Literal["bilinear", "bicubic", "area", "cubic"] = "bilinear"
     stretch: Literal["none", "view", "input"] = "none"
     whole_prompts: bool = False
     mean_of: Literal["logits", "probabilities"] = "logits"

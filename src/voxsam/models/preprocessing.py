@@ -194,6 +194,11 @@ def _resize_bilinear(image: Bytes, shape: tuple[int, int]) -> Bytes:
     return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
+def _resize_bicubic(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize by Pillow's bicubic filter, as MedSAM2 does."""
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC))
+
+
 def _resize_area(image: Bytes, shape: tuple[int, int]) -> Bytes:
     """Resize by the mean over the area that a new pixel covers, as OpenCV's ``INTER_AREA`` does, and so LiteMedSAM.
 
@@ -247,6 +252,7 @@ def _resize_cubic(image: Bytes, shape: tuple[int, int]) -> Bytes:
 #: By `Preprocessing.resampling`.
 RESIZERS: dict[str, Callable[[Bytes, tuple[int, int]], Bytes]] = {
     "bilinear": _resize_bilinear,
+    "bicubic": _resize_bicubic,
     "area": _resize_area,
     "cubic": _resize_cubic,
 }

@@ -249,7 +249,7 @@ CARDS = MappingProxyType(
                 name="medsam2",
                 title="SAM 2.1 tiny, trained on for CT, MR and other medical pictures; follows objects",
                 builder=_SAM2,
-                preprocessing=replace(_SAM2_PREPROCESSING, input_size=512),
+                preprocessing=replace(_SAM2_PREPROCESSING, input_size=512, resampling="bicubic"),
                 # its page says both: a Creative Commons licence, and that the weights are for research and education
                 licence="CC-BY-SA-4.0, for research and education only",
                 parameters_m=39.0,
