@@ -17,8 +17,10 @@ from grids import SHAPES, affines, rotation
 from voxsam import io
 from voxsam.errors import FormatError, GeometryError
 from voxsam.geometry import Geometry
+from voxsam.terminology import CODES
 from voxsam.volume import Label, Mask
 
+GARBLED_CODE = b'{"voxsam-labels": {"1": {"name": "liver", "color_rgb": [0, 0, 1], "code": "liver"}}}'
 per_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 
 
@@ -386,8 +388,8 @@ def test_a_label_of_more_than_32_bits_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_names_and_colours_of_labels_survive(tmp_path: Path) -> None:
-    labels = {1: Label("liver", (0.5, 0.25, 0.125)), 7: Label("tumeur hépatique")}
+def test_names_colours_and_codes_of_labels_survive(tmp_path: Path) -> None:
+    labels = {1: Label("liver", (0.5, 0.25, 0.125), CODES["liver"]), 7: Label("tumeur hépatique")}
     array = np.zeros((2, 3, 4), np.uint8)
     array[0, 0, :2] = 1, 7
     io.save_mask(Mask(array, Geometry.from_spacing((2, 3, 4)), labels=labels), tmp_path / "m.nii.gz")
@@ -400,7 +402,7 @@ def test_names_and_colours_of_labels_survive(tmp_path: Path) -> None:
 
 def test_somebody_elses_header_comment_is_no_label_table(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.ones((4, 3, 2), np.uint8), np.eye(4))
-    for text in (b"made on Tuesday", b'{"voxsam-labels": 3}', b"[1]", b'{"voxsam-labels": {"x": {}}}'):
+    for text in (b"made on Tuesday", b'{"voxsam-labels": 3}', b"[1]", b'{"voxsam-labels": {"x": {}}}', GARBLED_CODE):
         image.header.extensions.append(nib.nifti1.Nifti1Extension(6, text))
     image.header.extensions.append(nib.nifti1.Nifti1Extension(4, b"<afni/>"))
     image.to_filename(tmp_path / "m.nii")

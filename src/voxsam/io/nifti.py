@@ -25,6 +25,7 @@ from voxsam.geometry import Geometry
 from voxsam.io.atomic import atomic_write
 from voxsam.io.channels import chosen_channel, refuse_colour
 from voxsam.io.voxels import guess_modality, label_dtype, native, scaled, whole_labels
+from voxsam.terminology import Code
 from voxsam.volume import Label, Mask, Volume
 
 __all__ = ["read_mask", "read_volume", "write_mask"]
@@ -202,7 +203,10 @@ def _fresh_header(geometry: Geometry) -> nib.Nifti1Header:
 
 
 def _extension(labels: Mapping[int, Label]) -> nib.nifti1.Nifti1Extension:
-    table = {str(value): {"name": label.name, "color_rgb": label.color_rgb} for value, label in labels.items()}
+    table = {
+        str(value): {"name": label.name, "color_rgb": label.color_rgb, "code": label.code.entry if label.code else ""}
+        for value, label in labels.items()
+    }
     return nib.nifti1.Nifti1Extension(_COMMENT, json.dumps({"voxsam-labels": table}).encode("ascii"))
 
 
@@ -215,8 +219,15 @@ def _labels(header: nib.Nifti1Header) -> dict[int, Label]:
         text = content if isinstance(content, str) else bytes(content).rstrip(b"\0").decode("ascii", "replace")
         try:
             table = json.loads(text)["voxsam-labels"]
-            return {int(value): Label(row["name"], tuple(row["color_rgb"])) for value, row in table.items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return {
+                int(value): Label(
+                    row["name"],
+                    tuple(row["color_rgb"]),
+                    Code.from_entry(row["code"]) if row.get("code") else None,  # older files have none
+                )
+                for value, row in table.items()
+            }
+        except (ValueError, TypeError, KeyError, AttributeError, FormatError):
             continue  # somebody else's comment
     return {}
 
