@@ -26,7 +26,7 @@ Candidate: TypeAlias = tuple[BoolArray, BoolArray | None]
 SOURCES = ("invented", "real labels", "real image")
 LEAST_PIXELS = 24
 LARGEST_SHARE = 0.72
-PART_SHARE = 0.1
+PART_SHARE = 0.07
 
 
 class Target(NamedTuple):

@@ -14,8 +14,8 @@ from voxsam.training.scenes import BoolArray
 __all__ = ["FIRST_CLICKS", "KINDS", "FirstPrompt", "correction_click", "first_prompt"]
 
 KINDS = ("click", "box", "box+click", "mask", "clicks", "memory")
-KIND_SHARES = (0.42, 0.31, 0.07, 0.15, 0.05, 0.0)
-PAIR_SHARES = (0.31, 0.24, 0.05, 0.11, 0.04, 0.25)
+KIND_SHARES = (0.48, 0.29, 0.06, 0.13, 0.04, 0.0)
+PAIR_SHARES = (0.36, 0.22, 0.05, 0.10, 0.03, 0.24)
 FIRST_CLICKS = 4
 
 
@@ -73,7 +73,7 @@ def first_prompt(
     """
     carried_on = paired and neighbour is not None and bool(neighbour.any())
     kind = int(rng.choice(len(KINDS), p=PAIR_SHARES if carried_on else KIND_SHARES))
-    if faint and KINDS[kind] == "click" and rng.random() < 0.8:
+    if faint and KINDS[kind] == "click" and rng.random() < 0.95:
         kind = KINDS.index("box" if rng.random() < 0.75 else "box+click")
     if not target.any():
         kind = KINDS.index("mask" if rng.random() < 0.4 else "memory")
