@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voxsam.corrections import correct
 from voxsam.edited_session import EditedSession
@@ -120,6 +121,58 @@ class LocalSession(EditedSession):
 
             found = slice_answer(workspace, item, plane, index, extra=extra, multimask=multimask, wanted=wanted)
         return settled_preview(found, state, item, geometry.axes_of(plane))
+
+    def picture(
+        self, *, plane: Plane | None = None, index: int, object_id: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Show one slice as the model sees it: through its window, enhanced.
+
+        Parameters
+        ----------
+        plane : {"axial", "coronal", "sagittal"}, optional
+            The session's own unless given.
+        index : int
+            Of the slice.
+        object_id : int, optional
+            Whose prompts a window is fitted to, where the session fits one.
+
+        Returns
+        -------
+        (rows, columns) or (rows, columns, 3) float32 array in 0..1
+            The whole slice in array order; three channels where the session looks through three windows.
+
+        Raises
+        ------
+        GeometryError
+            If the scan has no such slice.
+        SessionError
+            If there is no such object.
+        """
+        with self._lock:
+            workspace = self._workspace
+            prompts = () if object_id is None else self.state.object(object_id).prompts
+        stack = workspace.stack
+        plane = plane or choose_plane(self._plane, prompts, workspace.volume.geometry)
+        view = stack.view(plane, index, workspace.windows_for(prompts))
+        frame, pixels = stack.frame(view), stack.pixels(view)
+        if len(view.windows) == 1:
+            return frame.view_to_slice(pixels[..., 0])
+        return np.stack([frame.view_to_slice(channel) for channel in np.moveaxis(pixels, -1, 0)], axis=-1)
+
+    def prepare(self, *, plane: Plane | None = None, index: int) -> None:
+        """Encode one slice ahead, so that the first preview there is a quick one.
+
+        Raises
+        ------
+        GeometryError
+            If the scan has no such slice.
+        """
+        with self._lock:
+            workspace = self._workspace
+        plane = plane or choose_plane(self._plane, (), workspace.volume.geometry)
+        view = workspace.stack.view(plane, index, workspace.windows_for(()))
+        workspace.stack.frame(view)  # a slice that the scan does not have is refused here
+        workspace.store.get(view)
 
     def propagate(
         self,

@@ -152,6 +152,16 @@ class Session(Protocol):
         """Show one slice as the prompts so far, and an extra one, would have it; `Superseded` by a newer preview."""
         ...
 
+    def picture(
+        self, *, plane: Plane | None = None, index: int, object_id: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Show one slice as the model sees it, 0..1 in array order; three channels where there are three windows."""
+        ...
+
+    def prepare(self, *, plane: Plane | None = None, index: int) -> None:
+        """Look at one slice ahead, so that the first preview there is a quick one."""
+        ...
+
     def propagate(
         self, object_id: int, *, reach: Reach = "whole", stops: Any = None, on_progress: OnProgress | None = None
     ) -> Report:
