@@ -150,10 +150,14 @@ def _differences(document: SessionDocument, model: PromptableModel) -> tuple[str
         if earlier.get(package) not in (version, None)
     ]
     facts = facts_of(model)
-    for key, what in (("name", "model"), ("weights_sha256", "weights"), ("backend", "backend"), ("device", "device")):
-        was = document.model.get(key)
-        if was is not None and was != facts.get(key):
-            lines.append(f"the {what} was {_short(was)}, and is {_short(facts.get(key))}")
+    for key in ("name", "weights_sha256", "backend", "precision", "device"):
+        was, here = document.model.get(key), facts.get(key)
+        if was is None or was == here:
+            continue
+        if key == "weights_sha256":
+            lines.append(f"the weights were sha256 {str(was)[:12]}, and are sha256 {str(here)[:12]}")
+        else:
+            lines.append(f"the model's {key} was {was}, and is {here}")
     return tuple(lines)
 
 
@@ -167,8 +171,3 @@ def _changed(saved: SessionState, made: SessionState) -> tuple[str, ...]:
         count = int((item.mask.to_array() ^ other).sum())
         lines.append(f"object {item.id} ({item.name}) differs from what was saved in {count} voxels")
     return tuple(lines)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"sha256 {text[:12]}" if len(text) == 64 else text
