@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxsam.models.products import Linear
+
 __all__ = ["FeedForward", "LayerNorm2d", "PatchEmbed", "PerceptronHead"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -64,8 +66,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, *, activation: str = "gelu") -> None:
         super().__init__()
-        self.lin1 = nn.Linear(width, hidden)
-        self.lin2 = nn.Linear(hidden, width)
+        self.lin1 = Linear(width, hidden)
+        self.lin2 = Linear(hidden, width)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ class PerceptronHead(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, *, depth: int) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * (depth - 1), outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., inputs)`` to ``(..., outputs)``."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.layers import FeedForward
+from voxsam.models.products import Linear, row_products
 
 __all__ = ["CrossAttention", "TwoWayTransformer"]
 
@@ -124,10 +125,10 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, inner: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(width, inner)
-        self.v_proj = nn.Linear(width, inner)
-        self.out_proj = nn.Linear(inner, width)
+        self.q_proj = Linear(width, inner)
+        self.k_proj = Linear(width, inner)
+        self.v_proj = Linear(width, inner)
+        self.out_proj = Linear(inner, width)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Mix values ``(B, L, C)`` for each query ``(B, N, C)``, by the likeness of its keys ``(B, L, C)``."""
@@ -154,8 +155,8 @@ class CrossAttention(nn.Module):
         B, T, C = tokens.shape
         asked = self._split(self.q_proj(tokens)) * self._scale @ self._by_head(self.k_proj)  # (B, heads, T, C)
         # the keys' bias would add the same to all scores of a row, which softmax takes out again
-        shares = (asked.flatten(1, 2) @ placed_image.transpose(1, 2)).softmax(-1)  # (B, heads * T, L)
-        seen = (shares @ image).view(B, self.heads, T, C)
+        shares = row_products(asked.flatten(1, 2), placed_image).softmax(-1)  # (B, heads * T, L)
+        seen = row_products(shares, image.transpose(1, 2)).view(B, self.heads, T, C)
         mixed = seen @ self._by_head(self.v_proj).transpose(1, 2) + self.v_proj.bias.view(self.heads, 1, -1)
         return self._joined(mixed)
 
@@ -180,11 +181,11 @@ class CrossAttention(nn.Module):
         # tokens before heads: softmax then runs over the outermost axis, along rows that lie side by side
         known = (k @ self._by_head(self.q_proj)).transpose(1, 2).reshape(B, -1, C)  # (B, T * heads, C)
         offsets = (k @ self.q_proj.bias.view(self.heads, -1, 1)).transpose(1, 2).reshape(B, -1, 1)
-        scores = offsets + known @ placed_image.transpose(1, 2)  # (B, T * heads, L)
+        scores = offsets + row_products(known, placed_image)  # (B, T * heads, L)
         shares = scores.view(B, T, -1).softmax(1).view_as(scores)
         told = self._split(self.v_proj(values)) @ self._out_by_head() + self.out_proj.bias / self.heads
-        shown: Tensor = image + shares.transpose(1, 2) @ told.transpose(1, 2).reshape(B, -1, C)
-        return shown
+        told = told.transpose(1, 2).reshape(B, -1, C)  # (B, T * heads, C)
+        return image + row_products(shares.transpose(1, 2), told.transpose(1, 2))
 
     @property
     def _scale(self) -> float:
@@ -201,7 +202,7 @@ class CrossAttention(nn.Module):
     def _joined(self, mixed: Tensor) -> Tensor:
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
-    def _by_head(self, projection: nn.Linear) -> Tensor:
+    def _by_head(self, projection: Linear) -> Tensor:
         """Weights ``(heads, inner / heads, C)``."""
         return projection.weight.view(self.heads, -1, projection.in_features)
 

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from voxsam.models.layers import FeedForward, LayerNorm2d, PatchEmbed
+from voxsam.models.products import Linear, PixelLinear, row_products
 from voxsam.models.windows import join_windows, split_windows
 
 __all__ = ["ImageEncoder"]
 
-#: Attention scores held at once. 6 Mi floats are 24 MiB: glibc keeps blocks under 32 MiB, and gives larger ones back
-#: to the kernel, which then faults every page in anew (twice the time). Elsewhere, fewer and larger steps are better.
-SCORES_AT_ONCE_CPU = 6 * 2**20
+#: Attention scores held at once: on a CPU what its caches hold, elsewhere larger steps are better.
+SCORES_AT_ONCE_CPU = 2**20
 SCORES_AT_ONCE = 2**28
+#: The same where a graph is written, which has every step in it.
+SCORES_AT_ONCE_TRACED = 6 * 2**20
 
 
 class ImageEncoder(nn.Module):
@@ -72,7 +74,7 @@ class ImageEncoder(nn.Module):
             for index in range(depth)
         )
         self.neck = nn.Sequential(
-            nn.Conv2d(width, channels, kernel_size=1, bias=False),
+            PixelLinear(width, channels, kernel_size=1, bias=False),
             LayerNorm2d(channels),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
             LayerNorm2d(channels),
@@ -106,7 +108,7 @@ class EncoderBlock(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         if not self.window:
             return self.attn(x)  # type: ignore[no-any-return]
-        return join_windows(self.attn(split_windows(x, self.window)), (x.shape[1], x.shape[2]))
+        return self.attn.within_windows(x, self.window)
 
 
 class GridAttention(nn.Module):
@@ -115,35 +117,88 @@ class GridAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, side: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        B, H, W, C = x.shape
-        qkv = self.qkv(x).reshape(B, H * W, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).reshape(3, B * self.heads, H * W, C // self.heads)
-        row_terms = torch.einsum("brcd,rkd->brck", q.view(-1, H, W, q.shape[-1]), relative(self.rel_pos_h, H))
-        column_terms = torch.einsum("brcd,ckd->brck", q.view(-1, H, W, q.shape[-1]), relative(self.rel_pos_w, W))
-        mixed = self._mix(q, k, v, row_terms, column_terms)  # (B * heads, H * W, C / heads)
-        mixed = mixed.view(B, self.heads, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, C)
-        return self.proj(mixed)  # type: ignore[no-any-return]
+        """Attend over the whole of ``(B, H, W, C)``."""
+        return self.proj(self._attend(self.qkv(x)))  # type: ignore[no-any-return]
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor, row_terms: Tensor, column_terms: Tensor) -> Tensor:
-        """Softmax attention, a few rows of queries at a time: all scores of a 64 x 64 grid would be 64 MiB a head."""
-        N, H, W, _ = row_terms.shape
-        k = (k * k.shape[-1] ** -0.5).transpose(-2, -1)  # (N, C / heads, H * W)
-        at_once = SCORES_AT_ONCE_CPU if q.device.type == "cpu" else SCORES_AT_ONCE
-        rows = max(1, at_once // (N * W * H * W))
-        parts = []
-        for start in range(0, H, rows):
-            chunk = slice(start, start + rows)
-            scores = (q[:, start * W : (start + rows) * W] @ k).view(N, -1, W, H, W)  # (N, rows, W, H, W)
-            scores += row_terms[:, chunk, :, :, None]
-            scores += column_terms[:, chunk, :, None, :]
-            parts.append(scores.view(N, -1, H * W).softmax(-1) @ v)
-        return torch.cat(parts, dim=1)
+    def within_windows(self, x: Tensor, window: int) -> Tensor:
+        """Attend within windows of ``(B, H, W, C)``; those at the right and bottom edge see zeros beyond it.
+
+        Zeros have the bias as their query, key and value: nothing needs to be multiplied for them.
+        """
+        _, H, W, _ = x.shape
+        qkv = self.qkv(x)
+        beyond = self.qkv.bias.expand(qkv.shape[0], H, -W % window, -1)
+        qkv = torch.cat([qkv, beyond], dim=2)
+        below = self.qkv.bias.expand(qkv.shape[0], -H % window, qkv.shape[2], -1)
+        mixed = self._attend(split_windows(torch.cat([qkv, below], dim=1), window))
+        return self.proj(join_windows(mixed, (H, W)))  # type: ignore[no-any-return]
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """Mix ``(B, H, W, 3 * C)`` queries, keys and values to ``(B, H, W, C)``."""
+        B, H, W, _ = qkv.shape
+        split = qkv.view(B, H * W, 3, self.heads, -1)
+        q, k, v = split.permute(2, 0, 3, 1, 4).reshape(3, B * self.heads, H * W, -1)
+        grid = q.view(-1, H, W, q.shape[-1])
+        row_terms = grid @ relative(self.rel_pos_h, H).transpose(1, 2)  # (B * heads, H, W, H)
+        column_terms = (grid.transpose(1, 2) @ relative(self.rel_pos_w, W).transpose(1, 2)).transpose(1, 2)
+        mixed = mix(q, k, v, row_terms, column_terms)  # (B * heads, H * W, C / heads)
+        return mixed.view(B, self.heads, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, -1)
+
+
+def mix(q: Tensor, k: Tensor, v: Tensor, row_terms: Tensor, column_terms: Tensor) -> Tensor:
+    """Softmax attention over a grid, a few heads and rows of queries at a time.
+
+    All scores of a 64 x 64 grid would be 64 MiB a head. A part that stays in the cache is also passed over faster.
+
+    Parameters
+    ----------
+    q, k, v : (N, H * W, C) tensor
+        Of each head and image.
+    row_terms : (N, H, W, H) tensor
+        Added to the scores of each query for each row of keys.
+    column_terms : (N, H, W, W) tensor
+        Likewise for each column.
+
+    Returns
+    -------
+    (N, H * W, C) tensor
+    """
+    N, H, W, _ = row_terms.shape
+    k = k * k.shape[-1] ** -0.5
+    at_once = scores_at_once(q.device)
+    rows = min(H, max(1, at_once // (W * H * W)))
+    heads = min(N, max(1, at_once // (rows * W * H * W)))
+    mixed = []
+    for head in range(0, N, heads):
+        part = slice(head, head + heads)
+        steps = [(part, slice(row, row + rows)) for row in range(0, H, rows)]
+        done = [_mix_part(q, k, v, row_terms, column_terms, *step) for step in steps]
+        mixed.append(torch.cat(done, dim=1) if len(done) > 1 else done[0])
+    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+
+
+def _mix_part(
+    q: Tensor, k: Tensor, v: Tensor, row_terms: Tensor, column_terms: Tensor, heads: slice, rows: slice
+) -> Tensor:
+    n, _, W, H = row_terms[heads].shape
+    queries = q[heads].view(n, H, W, -1)[:, rows].flatten(1, 2)  # (n, rows * W, C)
+    scores = row_products(queries, k[heads]).view(n, -1, W, H, W)  # (n, rows, W, H, W)
+    scores += row_terms[heads, rows, :, :, None]
+    scores += column_terms[heads, rows, :, None, :]
+    return row_products(scores.view(n, -1, H * W).softmax(-1), v[heads].transpose(1, 2))
+
+
+def scores_at_once(device: torch.device) -> int:
+    """Say how many attention scores to hold at a time."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return SCORES_AT_ONCE_TRACED
+    return SCORES_AT_ONCE_CPU if device.type == "cpu" else SCORES_AT_ONCE
 
 
 def relative(positions: Tensor, side: int) -> Tensor:
