@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--finish-at", metavar="HH:MM", help="be done at this time of day")
     train.add_argument("--steps", type=int)
     train.add_argument("--threads", type=int, default=1)
+    train.add_argument("--start", type=Path, metavar="WEIGHTS", help="begin a new run from weights that ship")
     train.add_argument(
         "--device", default="cpu", help="as torch names it; elsewhere than on the CPU, batches are made there too"
     )
@@ -77,7 +78,7 @@ def _train(options: argparse.Namespace) -> None:
     config = _config(options)
     if options.steps:
         config = dataclasses.replace(config, steps=options.steps)
-    trainer = Trainer(options.folder, config, ends=_deadline(options), device=options.device)
+    trainer = Trainer(options.folder, config, ends=_deadline(options), device=options.device, start=options.start)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: setattr(trainer, "stopping", True))  # a step is never cut in two
     trainer.run()

@@ -29,6 +29,7 @@ from voxsam.training.device_scenes import Dice
 from voxsam.training.drawings import SOURCES
 from voxsam.training.loss import answer_losses
 from voxsam.training.prompts import KINDS
+from voxsam.training.starting import network_from_weights
 from voxsam.training.tensors import TensorBatch, corrected, remembered, to_tensors
 
 __all__ = ["Schedule", "Trainer"]
@@ -83,6 +84,8 @@ class Trainer:
         Where to train, as torch names it. On anything but the CPU, batches are made there too.
     on_device : bool, optional
         Make batches on the device; without, wherever that is not the CPU.
+    start : Path, optional
+        Weights to start from, such as those that ship; without, a new run starts from nothing.
     """
 
     def __init__(
@@ -94,12 +97,15 @@ class Trainer:
         autocast: bool = True,
         device: str = "cpu",
         on_device: bool | None = None,
+        start: Path | None = None,
     ) -> None:
         self.folder, self.config, self.autocast = folder, config, autocast
         self.device = torch.device(device)
         self._on_device = self.device.type != "cpu" if on_device is None else on_device
         torch.manual_seed(config.seed)
-        self.network = CompactNetwork().to(self.device)
+        fresh = start is None or (folder / "checkpoint.pt").exists()
+        self.network = CompactNetwork() if fresh or start is None else network_from_weights(start, self._few_images())
+        self.network.to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -184,6 +190,12 @@ class Trainer:
             "began": self.began,
         }
         save_checkpoint(self.checkpoint, state)
+
+    def _few_images(self) -> Iterator[Tensor]:
+        maker = BatchMaker(replace(self.config, reuse=1))
+        phase = self.config.phases[0]
+        for i in range(4):
+            yield to_tensors(maker.make(10**8 + i, images=2 * phase.images, size=phase.size_px)).images
 
     def settle(self, phase: Phase | None = None, *, batches: int = SETTLING_BATCHES) -> None:
         """Measure the batch statistics of the averaged weights on fresh images; without a `phase`, the present one."""
