@@ -12,7 +12,7 @@ from independent_sam import random_weights
 from sam_reference import TINY, card_of
 from voxsam.models.base import Preprocessing, PromptableModel
 from voxsam.models.sam import Sam, SamModel
-from voxsam.models.tinyvit import ConvNorm, TinyViT, distances, fold_norms
+from voxsam.models.tinyvit import ConvNorm, TinyViT, distances, fold_norms, mix_at_once, mix_by_head
 
 torch.set_num_threads(1)
 
@@ -38,6 +38,19 @@ def test_distances_are_numbered_by_rows_and_columns_apart() -> None:
     assert numbers[0].tolist() == list(range(9))
     assert numbers[4].tolist() == [4, 3, 4, 1, 0, 1, 4, 3, 4]
     assert torch.equal(numbers, numbers.T)
+
+
+def test_attention_is_the_same_by_head_and_at_once_and_that_of_the_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(5, 9, 2, 3, 4, generator=generator)
+    terms = torch.randn(2, 9, 9, generator=generator)
+    expected = torch.empty(5, 9, 2, 4)
+    for window in range(5):
+        for head in range(2):
+            q, k, v = qkv[window, :, head].unbind(1)
+            expected[window, :, head] = (q @ k.T / 4**0.5 + terms[head]).softmax(-1) @ v
+    for mix in (mix_by_head, mix_at_once):
+        torch.testing.assert_close(mix(qkv, terms), expected.flatten(2), atol=1e-6, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.layers import LayerNorm2d
+from voxsam.models.products import Linear, PixelLinear
 from voxsam.models.windows import join_windows, split_windows
 
 __all__ = ["TinyViT", "fold_norms"]
@@ -72,7 +73,7 @@ class TinyViT(nn.Module):
         )
         self.layers = nn.ModuleList([first, *others])
         self.neck = nn.Sequential(
-            nn.Conv2d(widths[-1], channels, kernel_size=1, bias=False),
+            PixelLinear(widths[-1], channels, kernel_size=1, bias=False),
             LayerNorm2d(channels),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
             LayerNorm2d(channels),
@@ -127,7 +128,8 @@ class ConvNorm(nn.Module):
     def folded(self) -> nn.Conv2d:
         """Return the one convolution that does the same."""
         scale = self.bn.weight * (self.bn.running_var + self.bn.eps).rsqrt()
-        folded = nn.Conv2d(
+        layer = PixelLinear if self.kernel == 1 else nn.Conv2d
+        folded = layer(
             self.c.in_channels, self.c.out_channels, self.kernel, self.stride, padding=self.kernel // 2,
             groups=self.c.groups, device="meta",
         )  # fmt: skip
@@ -247,8 +249,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)  # of each head in turn
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)  # of each head in turn
+        self.proj = Linear(width, width)
         self.attention_biases = nn.Parameter(torch.zeros(heads, side * side))
         # device given: these are constants, so they exist on a network that is built without memory too
         self.register_buffer("places", distances(side), persistent=False)
@@ -256,9 +258,26 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         N, T, C = x.shape
         qkv = self.qkv(self.norm(x)).view(N, T, self.heads, 3, C // self.heads)
-        q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (N, heads, T, C / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.attention_biases[:, self.places])
-        return self.proj(mixed.transpose(1, 2).reshape(N, T, C))  # type: ignore[no-any-return]
+        terms = self.attention_biases[:, self.places]  # (heads, T, T)
+        eager_cpu = x.device.type == "cpu" and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        mixed = mix_by_head(qkv, terms) if eager_cpu else mix_at_once(qkv, terms)
+        return self.proj(mixed)  # type: ignore[no-any-return]
+
+
+def mix_at_once(qkv: Tensor, terms: Tensor) -> Tensor:
+    """Softmax attention of ``(N, T, heads, 3, D)``, with ``(heads, T, T)`` terms, to ``(N, T, heads * D)``."""
+    q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (N, heads, T, D)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=terms).transpose(1, 2).flatten(2)
+
+
+def mix_by_head(qkv: Tensor, terms: Tensor) -> Tensor:
+    """Do as `mix_at_once`, a head at a time: nothing is copied, and a head's scores stay in the processor's cache."""
+    mixed = []
+    for head, term in enumerate(terms):
+        q, k, v = qkv[:, :, head].unbind(2)  # each (N, T, D)
+        scores = torch.baddbmm(term, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+        mixed.append(torch.bmm(scores.softmax(-1), v))
+    return torch.cat(mixed, dim=-1)
 
 
 class NormedFeedForward(nn.Module):
@@ -267,8 +286,8 @@ class NormedFeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
