@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,13 +11,10 @@ from typing import Any
 
 import pytest
 
-os.environ["NAPARI_CONFIG"] = ""  # read when napari loads: nobody's settings are read or written
+import napari_loaded  # noqa: F401 - before the plugin's fixtures
 
 # pyproject.toml keeps napari's pytest plugin out of the library's tests: here is what it brings, for this folder alone.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what others deprecate while napari loads is not ours to mend
-    _napari: Any = next(iter(entry_points(group="pytest11", name="napari"))).load()
-    import napari.viewer  # noqa: F401
+_napari: Any = next(iter(entry_points(group="pytest11", name="napari"))).load()
 pytest_addoption = _napari.pytest_addoption
 pytest_runtest_makereport = _napari.pytest_runtest_makereport
 make_napari_viewer = _napari.make_napari_viewer

@@ -1,0 +1,3 @@
+"""The plugin's doctests."""
+
+import napari_loaded  # noqa: F401
