@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from voxsam.cli_options import ChannelOption, ScanArgument, SeriesOption
 from voxsam.cli_outputs import check_outputs
 from voxsam.cli_progress import note, progress
-from voxsam.cli_segment import ChannelOption, ScanArgument, SeriesOption
 from voxsam.io import load_volume
 
 __all__ = ["replay_command"]

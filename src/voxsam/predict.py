@@ -190,7 +190,8 @@ def _after(low_res: FloatArray | None, prompts: SlicePrompts) -> SlicePrompts:
 
 
 def _best_low_res(answer: SliceLogits) -> FloatArray:
-    return answer.low_res_logits[answer.best]
+    best: FloatArray = answer.low_res_logits[answer.best]
+    return best
 
 
 def to_pixels(cut: SliceCut, frame: ViewFrame, mask_logits: FloatArray | None = None) -> SlicePrompts:

@@ -132,12 +132,12 @@ def _model_of(document: SessionDocument, device: str) -> tuple[PromptableModel, 
     name = str(facts.get("name"))
     if name not in CARDS:
         raise ModelError(f"the session was made with model {name!r}, which is not known here; give it with model=")
-    ways = {key: str(facts[key]) for key in ("backend", "precision") if key in facts}
+    backend, precision = (str(facts.get(key, "auto")) for key in ("backend", "precision"))
     try:
-        return load_model(name, device=device, **ways), ()
+        return load_model(name, device=device, backend=backend, precision=precision), ()
     except ModelError as error:
         loaded = load_model(name, device=device)
-        return loaded, (f"it was computed with {', '.join(ways.values())}, which cannot be had here: {error}",)
+        return loaded, (f"it was computed with {backend} in {precision}, which cannot be had here: {error}",)
 
 
 def _differences(document: SessionDocument, model: PromptableModel) -> tuple[str, ...]:
