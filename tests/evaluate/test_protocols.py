@@ -12,9 +12,10 @@ from fakes import FloodFillModel
 from phantoms import GEOMETRIES, Phantom, ellipsoid, organ_that_ends, sphere, two_touching
 from voxsam.errors import InputError, SessionError
 from voxsam.evaluate.cases import Case
+from voxsam.evaluate.clicks import SimulatedBox
 from voxsam.evaluate.metrics import dice
 from voxsam.evaluate.propagation import carried, middle_slice, outer_slices
-from voxsam.evaluate.protocols import PROTOCOLS, Answer, Bench, Rules, protocol_named, slices_of
+from voxsam.evaluate.protocols import PROTOCOLS, Answer, Bench, Rules, _solid_box, protocol_named, slices_of
 from voxsam.evaluate.segmenters import BaselineSession, Method, method_named, open_method
 from voxsam.evaluate.targets import SlicePlace
 from voxsam.geometry import Geometry
@@ -202,3 +203,12 @@ def test_unknown_names_are_met_with_the_nearest() -> None:
         method_named("compcat")
     weights = method_named("compact@weights/step-9.safetensors").weights
     assert weights == Path("weights/step-9.safetensors")
+
+
+@pytest.mark.parametrize("thin", [1, 2])
+def test_a_structure_one_voxel_wide_is_boxed_across_the_slices_all_the_same(thin: int) -> None:
+    drawn = SimulatedBox((2, 9, 9), tuple(9 if axis == thin else (6, 20, 20)[axis] for axis in range(3)))
+    box = _solid_box(drawn, (12, 32, 32), normal=0)
+    assert box.flat_axis is None
+    one_slice = SimulatedBox((4, 9, 9), (4, 20, 20))
+    assert _solid_box(one_slice, (12, 32, 32), normal=0).flat_axis == 0

@@ -218,7 +218,7 @@ def cvpr25(bench: Bench) -> Iterator[Answer]:
     low, high = (_axis_back(corner, normal) for corner in (drawn.low, drawn.high))
     place = SlicePlace(bench.geometry, bench.plane, (drawn.low[0] + drawn.high[0]) // 2)
     with _Trial(bench) as trial:
-        trial.say(_solid_box(SimulatedBox(low, high), bench.geometry.shape))
+        trial.say(_solid_box(SimulatedBox(low, high), bench.geometry.shape, normal))
         answer = trial.in_volume("box", place, truth)
         yield answer
         for number in range(1, bench.rules.clicks + 1):
@@ -316,17 +316,18 @@ def _flat_box(place: SlicePlace, drawn: SimulatedBox) -> Box:
     return Box(place.to_zyx(wide.low), place.to_zyx(wide.high))
 
 
-def _solid_box(drawn: SimulatedBox, shape: Sequence[int]) -> Box:
-    wide = _at_least_two(drawn, shape) if sum(a == b for a, b in zip(drawn.low, drawn.high, strict=True)) > 1 else drawn
+def _solid_box(drawn: SimulatedBox, shape: Sequence[int], normal: int) -> Box:
+    """Make a box of voxels; flat across the slices at most, since one that is flat in them lies on another plane."""
+    wide = _at_least_two(drawn, shape, but=normal)
     (z0, y0, x0), (z1, y1, x1) = wide.low, wide.high
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _at_least_two(drawn: SimulatedBox, shape: Sequence[int]) -> SimulatedBox:
-    """Widen a box that is one voxel wide, which no user can draw."""
+def _at_least_two(drawn: SimulatedBox, shape: Sequence[int], *, but: int | None = None) -> SimulatedBox:
+    """Widen a box that is one voxel wide, which no user can draw; not along the axis `but`."""
     low, high = list(drawn.low), list(drawn.high)
     for axis, size in enumerate(shape):
-        if low[axis] == high[axis]:
+        if low[axis] == high[axis] and axis != but:
             high[axis] = min(size - 1, high[axis] + 1)
             low[axis] = max(0, high[axis] - 1)
     return SimulatedBox(tuple(low), tuple(high))
