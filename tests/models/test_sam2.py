@@ -21,6 +21,7 @@ from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.base import SlicePrompts, TrackingModel
 from voxsam.models.registry import CARDS, load_model
+from voxsam.models.runtime import Part, Runtime
 from voxsam.models.sam2 import Sam2Model, build_sam2
 from voxsam.windowing import Window
 
@@ -105,6 +106,25 @@ def test_a_mask_prompt_lands_where_the_decoder_puts_its_own_masks() -> None:
     overlap = ((back > 0) & (disc > 0)).sum() / ((back > 0) | (disc > 0)).sum()
     assert overlap > 0.9
     np.testing.assert_allclose(np.argwhere(back > 0).mean(axis=0), np.argwhere(disc > 0).mean(axis=0), atol=0.5)
+
+
+def test_several_views_are_encoded_together_as_alone() -> None:
+    model = random_model()
+    views = [view(SQUARE), view((33, 301), seed=1), view((50, 1), seed=2)]
+    for together, pixels in zip(model.encode_batch(views), views, strict=True):
+        alone = model.encode(pixels)
+        assert together.image_shape == alone.image_shape
+        for name, feature in alone.features.items():
+            torch.testing.assert_close(together.features[name], feature, atol=TOLERANCE, rtol=0)
+
+
+def test_the_encoder_can_be_run_by_something_else() -> None:
+    model = random_model()
+    run, calls = model.parts["encoder"].run, []
+    model.parts["encoder"] = Part(lambda image: calls.append(tuple(image.shape)) or run(image))
+    model.encode(view())
+    assert calls == [(1, 3, 128, 128)]
+    assert model.runtime == Runtime()
 
 
 # ── from view to view ────────────────────────────────────────────────────────

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.base import Embedding, FloatArray, Memory, ModelCard, SliceLogits, SlicePrompts
-from voxsam.models.preprocessing import check_pixels, check_prompts_on, resize_pixels, xy_to_input
+from voxsam.models.preprocessing import check_pixels, check_prompts_on, input_pixels, xy_to_input
+from voxsam.models.runtime import Part, Runtime
 from voxsam.models.sam2_keys import from_published
 from voxsam.models.sam2_memories import chosen_memories
 from voxsam.models.sam2_network import Answer, Sam2Network, empty_network
@@ -26,6 +27,7 @@ __all__ = ["Sam2Model", "build_sam2"]
 LOGIT_LIMIT = 32.0  # SAM's own logits stay below; a fill of -1e4 outside a region says no more than -32
 ABSENT_LOGIT = -1024.0  # as published, where the object is not in the view
 CORNER_LABELS = (2, 3)
+BATCH_ON_A_GPU = 4  # views that are encoded together
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,9 @@ class Sam2Model:
         self._card = card
         self._device = torch.device(device)
         self._network = Sam2Network(module, self._device)
+        self.runtime = Runtime(device=device)
+        self.batch_size = BATCH_ON_A_GPU if self._device.type == "cuda" else 1
+        self.parts = {"encoder": Part(self._network.encoder)}
         mean, std = card.preprocessing.mean, card.preprocessing.std
         self._mean = torch.tensor(mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=self._device).view(1, 3, 1, 1)
@@ -85,7 +90,6 @@ class Sam2Model:
         """How many memories `track` makes use of: what pointers reach, and the view they start from."""
         return self._network.pointer_reach + 1
 
-    @torch.no_grad()
     def encode(self, pixels: FloatArray) -> Embedding:
         """Run the image encoder.
 
@@ -103,11 +107,17 @@ class Sam2Model:
         InputError
             If shape, type or range do not fit.
         """
-        pixels = check_pixels(pixels)
-        resized = torch.tensor(resize_pixels(pixels, self._card.preprocessing), device=self._device)
-        image = resized.permute(2, 0, 1)[None].float() / 255
-        features = self._network.features(((image - self._mean) / self._std).to(self._network.dtype))
-        return Embedding({name: feature[0] for name, feature in features.items()}, (pixels.shape[0], pixels.shape[1]))
+        return self.encode_batch([pixels])[0]
+
+    @torch.no_grad()
+    def encode_batch(self, views: Sequence[FloatArray]) -> list[Embedding]:
+        """Encode several views at once, which pays on a GPU; see `encode`."""
+        checked = [check_pixels(pixels) for pixels in views]
+        features = self.parts["encoder"].run(torch.cat([self._image(pixels) for pixels in checked]))
+        return [
+            Embedding({name: maps[i] for name, maps in features.items()}, (pixels.shape[0], pixels.shape[1]))
+            for i, pixels in enumerate(checked)
+        ]
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
@@ -244,6 +254,12 @@ class Sam2Model:
             answer.presence,
         )
         return self._logits(one, embedding.image_shape)
+
+    def _image(self, pixels: FloatArray) -> Tensor:
+        """Bring a view to the input: (1, 3, s, s), normalised."""
+        resized = torch.tensor(input_pixels(pixels, self._card.preprocessing), device=self._device)
+        image = resized.permute(2, 0, 1)[None] / 255
+        return ((image - self._mean) / self._std).to(self._network.dtype)
 
     def _logits(self, answer: Answer, image_shape: tuple[int, int]) -> SliceLogits:
         return SliceLogits(

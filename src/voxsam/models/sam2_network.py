@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.errors import ModelError
@@ -42,6 +42,25 @@ class Answer:
     presence: Tensor
 
 
+class Sam2Encoder(nn.Module):
+    """The image encoder, and what the mask decoder always makes of its finer features.
+
+    Parameters
+    ----------
+    module : transformers.Sam2VideoModel
+    """
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.vision = module.vision_encoder
+        self.finest, self.fine = module.mask_decoder.conv_s0, module.mask_decoder.conv_s1
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Encode normalised ``(B, 3, s, s)`` images into `Sam2Network.feature_shapes`, each ``(B, C, h, w)``."""
+        finest, fine, image = self.vision(image, return_dict=True).fpn_hidden_states
+        return {"image": image, "fine": self.fine(fine), "finest": self.finest(finest)}
+
+
 class Sam2Network:
     """The steps of SAM 2, each a function of tensors; nothing is remembered between them.
 
@@ -55,6 +74,7 @@ class Sam2Network:
     def __init__(self, module: Any, device: torch.device) -> None:
         self.module = module.to(device).eval().requires_grad_(False)
         self.device = device
+        self.encoder = Sam2Encoder(module)
         self.dtype: torch.dtype = module.no_memory_embedding.dtype
         config = module.config
         self.input_size: int = config.image_size
@@ -75,12 +95,6 @@ class Sam2Network:
         memory_like = torch.Size((1, MEMORY_CHANNELS, grid, grid))
         self._image_positions = module.vision_encoder.neck.position_encoding(image_like, device, self.dtype)
         self._memory_positions = module.memory_encoder.position_encoding(memory_like, device, self.dtype)
-
-    def features(self, image: Tensor) -> dict[str, Tensor]:
-        """Encode a normalised ``(1, 3, s, s)`` image into `feature_shapes`, each with a leading one."""
-        finest, fine, image = self.module.vision_encoder(image, return_dict=True).fpn_hidden_states
-        decoder = self.module.mask_decoder
-        return {"image": image, "fine": decoder.conv_s1(fine), "finest": decoder.conv_s0(finest)}
 
     def without_memory(self, image: Tensor) -> Tensor:
         """Mark ``(1, C, h, w)`` image features as those of a view that nothing is known of."""
