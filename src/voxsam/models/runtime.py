@@ -41,6 +41,8 @@ class Runtime:
         Of the arithmetic of the image encoder; everything after it is single precision.
     device : str
         As torch names it.
+    decoder : str
+        What runs everything after the encoder, where that is another backend.
     remark : str
         What went otherwise than was asked; empty where nothing did.
 
@@ -53,10 +55,11 @@ class Runtime:
     backend: str = "torch"
     precision: str = "fp32"
     device: str = "cpu"
+    decoder: str = ""
     remark: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Return what a report keeps; no remark where there is none."""
+        """Return what a report keeps; and nothing of what is empty."""
         return {name: text for name, text in asdict(self).items() if text}
 
 

@@ -29,7 +29,7 @@ def test_bf16_is_for_the_encoder_alone_and_stays_near(backend: str) -> None:
     assert 1e-4 < np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.02  # of random weights
     same = [each.decode(embedding, click()).logits for each in (model, reduced)]
     np.testing.assert_allclose(same[0], same[1], atol=1e-4)
-    assert runtime_of(reduced) == Runtime(backend, "bf16")
+    assert (runtime_of(reduced).backend, runtime_of(reduced).precision) == (backend, "bf16")
 
 
 def test_torch_in_fp32_is_left_as_it_is() -> None:
@@ -46,6 +46,14 @@ def test_a_model_without_parts_runs_as_it_does() -> None:
         use_runtime(model, backend="openvino")
     with pytest.raises(ModelError, match="flood-fill runs in torch and in fp32 alone"):
         use_runtime(model, precision="bf16")
+
+
+def test_the_decoder_may_be_another_backends() -> None:
+    model = random_model()
+    use_runtime(model, backend="openvino", precision="fp32")
+    engines = {name: type(part.run._engine).__name__ for name, part in model.parts.items()}  # type: ignore[attr-defined]
+    assert engines == {"encoder": "OpenVinoEngine", "decoder": "OnnxEngine"}
+    assert runtime_of(model) == Runtime("openvino", "fp32", decoder="onnxruntime")
 
 
 def test_threads_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, *, installed: set[str], bf16: bool)
     ("installed", "bf16", "expected"),
     [
         (set(), True, ("torch", "fp32")),
-        ({"openvino", "onnxruntime"}, True, ("openvino", "bf16")),
-        ({"openvino", "onnxruntime"}, False, ("openvino", "fp32")),
+        ({"openvino"}, True, ("openvino", "bf16")),
+        ({"openvino"}, False, ("openvino", "fp32")),
+        ({"openvino", "onnxruntime"}, True, ("openvino", "bf16", "cpu", "onnxruntime")),
         ({"onnxruntime"}, True, ("onnxruntime", "fp32")),
     ],
 )
 def test_a_slow_encoder_gets_the_fastest_that_is_here(
-    monkeypatch: pytest.MonkeyPatch, installed: set[str], bf16: bool, expected: tuple[str, str]
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], bf16: bool, expected: tuple[str, ...]
 ) -> None:
     machine(monkeypatch, installed=installed, bf16=bf16)
     assert choose_runtime(SLOW) == Runtime(*expected)
@@ -39,7 +40,7 @@ def test_a_slow_encoder_gets_the_fastest_that_is_here(
 
 
 def test_a_wish_goes_before_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, installed={"openvino", "onnxruntime"}, bf16=True)
+    machine(monkeypatch, installed={"openvino"}, bf16=True)
     assert choose_runtime(SLOW, backend="torch") == Runtime()
     assert choose_runtime(SLOW, precision="fp32") == Runtime("openvino", "fp32")
     assert choose_runtime(FAST, backend="openvino") == Runtime("openvino", "bf16")

@@ -48,15 +48,17 @@ def use_runtime(model: PromptableModel, *, backend: str = "auto", precision: str
     if runtime == Runtime(device=device):
         return
     for name, part in parts.items():
-        precision = runtime.precision if name == ENCODER else "fp32"
-        parts[name] = replace(part, run=_run_of(part, runtime, precision))
+        is_encoder = name == ENCODER
+        backend = runtime.backend if is_encoder else runtime.decoder or runtime.backend
+        precision = runtime.precision if is_encoder else "fp32"
+        parts[name] = replace(part, run=_run_of(part, backend, precision, runtime.device))
     model.runtime = runtime  # type: ignore[attr-defined]  # who has parts has this too
 
 
-def _run_of(part: Part, runtime: Runtime, precision: str) -> Callable[..., Any]:
-    if runtime.backend == "torch":
-        return part.run if precision == "fp32" else in_precision(part.run, precision, runtime.device)
-    return CompiledPart(part, _engine(runtime.backend, precision))
+def _run_of(part: Part, backend: str, precision: str, device: str) -> Callable[..., Any]:
+    if backend == "torch":
+        return part.run if precision == "fp32" else in_precision(part.run, precision, device)
+    return CompiledPart(part, _engine(backend, precision))
 
 
 def _engine(backend: str, precision: str) -> Engine:

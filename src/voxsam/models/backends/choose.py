@@ -97,18 +97,19 @@ def choose_runtime(card: ModelCard, *, backend: str = "auto", precision: str = "
     --------
     >>> from voxsam.models.registry import card
     >>> choose_runtime(card("compact"))
-    Runtime(backend='torch', precision='fp32', device='cpu', remark='')
+    Runtime(backend='torch', precision='fp32', device='cpu', decoder='', remark='')
     """
     check_choice(backend, precision, device)
     if device != "cpu":
         return Runtime("torch", _precision_on(device) if precision == "auto" else precision, device)
     if backend == "auto":
         backend = "torch" if card.speed_class.startswith("fast") else _fastest(precision)
+    decoder = "onnxruntime" if backend == "openvino" and _installed("onnxruntime") else ""  # quicker on small graphs
     if precision == "auto":
         precision = "bf16" if backend == "openvino" and has_bf16() else "fp32"
     elif precision == "bf16" and not has_bf16():
         raise ModelError("this processor has no instructions for bf16, so it would be slower; take precision fp32")
-    return Runtime(backend, precision, device)
+    return Runtime(backend, precision, device, decoder)
 
 
 def has_bf16() -> bool:
