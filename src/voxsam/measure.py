@@ -215,10 +215,11 @@ def _outline(piece: BoolArray) -> FloatArray:
     """Return the 0.5 level of a piece, holes included: (N, 2, 2) segments from (row, column) to (row, column)."""
     held = np.pad(piece, 1).astype(np.uint8)
     cells = held[:-1, :-1] + 2 * held[:-1, 1:] + 4 * held[1:, :-1] + 8 * held[1:, 1:]
+    rows, columns = np.nonzero((cells > 0) & (cells < 15))
+    corners, kinds = np.stack([rows, columns], axis=1) - 1.0, cells[rows, columns]  # less the padding's width
     found: list[FloatArray] = []
     for kind, crossings in _CROSSINGS.items():
-        corners = np.argwhere(cells == kind) - 1.0  # the padding's width
-        found.extend(corners[:, None] + _SIDES[list(crossing)] for crossing in crossings)
+        found.extend(corners[kinds == kind][:, None] + _SIDES[list(crossing)] for crossing in crossings)
     return np.concatenate(found)
 
 

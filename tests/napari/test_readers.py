@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from qtpy.QtWidgets import QApplication, QInputDialog
 
 import phantoms
@@ -238,7 +238,7 @@ def test_a_segmentation_opens_as_labels_with_its_names_and_colours_upon_its_scan
     (layer,) = opened(tmp_path / f"organs{suffix}")
     scan = image_of(phantoms.sphere(geometry).volume)
     axes = layer.metadata["voxsam"]["axes"]
-    assert layer._type_string == "labels"
+    assert isinstance(layer, Labels)
     np.testing.assert_array_equal(layer.data.transpose(np.argsort(axes)), mask.array)
     np.testing.assert_allclose(layer.get_color(3)[:3], (0.25, 0.5, 1.0), atol=1e-6)
     assert list(layer.features["name"]) == ["liver", "tumour"]
@@ -270,7 +270,7 @@ def test_a_label_map_is_known_by_its_name_unless_it_holds_fractions(
     tmp_path: Path, name: str, array: npt.NDArray[Any], kind: str
 ) -> None:
     path = written(Volume(array, Geometry.from_spacing(array.shape)), tmp_path / name)
-    assert [layer._type_string for layer in opened(path)] == [kind]
+    assert [type(layer).__name__.lower() for layer in opened(path)] == [kind]
 
 
 @pytest.mark.realdata
