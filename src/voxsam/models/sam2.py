@@ -43,7 +43,8 @@ class Sam2Model:
     How `track` uses memories, as published: every prompted one (of more than `memory_slots`, the nearest), as if
     it were no distance away; unprompted ones up to 6 slices away, with their distance; and, of all up to 15 slices
     away that lie where tracking comes from, a pointer: the object in a few numbers. Tracking comes from where the
-    unprompted memories lie, or else the nearest prompted one; it may come from both sides.
+    unprompted memories lie, or else the nearest prompted one; it may come from both sides. Distances of pointers are
+    told as in a scan of at least 16 slices (the published predictor stretches those of shorter videos).
 
     Parameters
     ----------

@@ -98,7 +98,8 @@ class Sam2Network:
 
     def without_memory(self, image: Tensor) -> Tensor:
         """Mark ``(1, C, h, w)`` image features as those of a view that nothing is known of."""
-        return image + self.module.no_memory_embedding.view(1, -1, 1, 1)
+        nothing: Tensor = self.module.no_memory_embedding
+        return image + nothing.view(1, -1, 1, 1)
 
     def with_memory(
         self, image: Tensor, memories: Sequence[tuple[int, Tensor]], pointers: Sequence[tuple[int, Tensor]]
@@ -123,14 +124,14 @@ class Sam2Network:
         if pointers:
             keys.append(torch.stack([pointer for _, pointer in pointers]).reshape(-1, 1, MEMORY_CHANNELS))
             positions.append(self._pointer_positions([distance for distance, _ in pointers], pieces))
-        attended = self.module.memory_attention(
+        attended: Tensor = self.module.memory_attention(
             as_sequence(image),
             torch.cat(keys),
             as_sequence(self._image_positions),
             torch.cat(positions),
             len(pointers) * pieces,
         )
-        return attended.reshape(-1, self.channels).T.reshape(image.shape)  # type: ignore[no-any-return]
+        return attended.reshape(-1, self.channels).T.reshape(image.shape)
 
     def answer(
         self,
@@ -196,7 +197,8 @@ class Sam2Network:
 
     def absent_pointer(self) -> Tensor:
         """Return the ``(C,)`` pointer of an object that is not in the view."""
-        return self.module.no_object_pointer[0]  # type: ignore[no-any-return]
+        absent: Tensor = self.module.no_object_pointer[0]
+        return absent
 
     def memory(self, image: Tensor, inside: Tensor, *, present: bool) -> Tensor:
         """Make a memory of a view and its answer.
@@ -217,7 +219,7 @@ class Sam2Network:
         """
         config = self.module.config
         logits = inside * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        features = self.module.memory_encoder(image, logits)[0]
+        features: Tensor = self.module.memory_encoder(image, logits)[0]
         absent = self.module.occlusion_spatial_embedding_parameter
         if not present and absent is not None:
             features = features + absent.view(1, -1, 1, 1)
@@ -231,7 +233,8 @@ class Sam2Network:
 
     def _positions_of(self, distance: int) -> Tensor:
         """Where the cells of a memory are: in its view, and how far away that is."""
-        return as_sequence(self._memory_positions) + self.module.memory_temporal_positional_encoding[distance - 1]
+        away: Tensor = self.module.memory_temporal_positional_encoding[distance - 1]
+        return as_sequence(self._memory_positions) + away
 
     def _pointer_positions(self, distances: Sequence[int], pieces: int) -> Tensor:
         """How far away the views of pointers are: waves of falling frequency, projected to ``(N * pieces, 1, c)``."""
