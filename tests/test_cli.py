@@ -277,6 +277,19 @@ def test_embedding_ahead_saves_encoding_later(
     assert "20 axial slices, 0 of them new" in capsys.readouterr().out
 
 
+def test_embedding_with_several_workers_makes_the_same_cache(
+    flood: FloodFillModel, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for workers in ("1", "3"):
+        assert main(["embed", str(scan), "--cache", str(tmp_path / workers), "--workers", workers]) == 0
+        assert "20 axial slices, 20 of them new" in capsys.readouterr().out
+    one, three = (
+        {path.name: path.read_bytes() for path in (tmp_path / workers).glob("*/*.safetensors")} for workers in "13"
+    )
+    assert len(one) == 20
+    assert one == three
+
+
 def test_info_says_where_a_prompt_may_lie(ball: Phantom, scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(scan)]) == 0
     said = capsys.readouterr().out

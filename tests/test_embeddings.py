@@ -182,15 +182,60 @@ def test_precompute_begins_at_the_nearest_slice_and_skips_what_is_there(volume: 
     assert store.precompute(views) == 0
 
 
-def test_precompute_keeps_what_is_done_when_it_is_cancelled(volume: Volume, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_precompute_keeps_what_is_done_when_it_is_cancelled(volume: Volume, tmp_path: Path, threads: int) -> None:
     def stop(done: int, total: int) -> None:
-        if done == 3:
+        if done >= 3:
             raise Cancelled
 
     store = EmbeddingStore(FloodFillModel(), volume, cache_dir=tmp_path)
+    views = [view_of(index) for index in range(10)]
     with pytest.raises(Cancelled):
-        store.precompute([view_of(index) for index in range(10)], on_progress=stop)
-    assert len(files_in(tmp_path)) == 3
+        store.precompute(views, on_progress=stop, threads=threads)
+    kept = len(files_in(tmp_path))
+    assert kept == 3 if threads == 1 else 3 <= kept <= 3 + 2 * threads
+    assert store.precompute(views, threads=threads) == 10 - kept
+
+
+def test_threads_encode_at_the_same_time_and_give_way_to_a_reader(volume: Volume, tmp_path: Path) -> None:
+    together = threading.Barrier(3)
+    alone = threading.Event()
+
+    class Slow(FloodFillModel):
+        at_work = 0
+
+        def encode(self, pixels: np.ndarray) -> Embedding:
+            self.at_work += 1
+            try:
+                if not alone.is_set():
+                    together.wait(10)  # breaks unless three threads come
+                assert not (alone.is_set() and self.at_work > 1)
+                return super().encode(pixels)
+            finally:
+                self.at_work -= 1
+
+    store = EmbeddingStore(Slow(), volume, cache_dir=tmp_path)
+    calls: list[tuple[int, int]] = []
+    views = [view_of(index) for index in range(6)]
+    fresh = store.precompute(views, threads=3, on_progress=lambda done, total: calls.append((done, total)))
+    assert fresh == 6 == len(files_in(tmp_path))
+    assert calls[0] == (0, 6)
+    assert calls[-1] == (6, 6)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    alone.set()
+    store.get(view_of(9))
+    assert store.precompute(views, threads=3) == 0
+
+
+def test_without_a_disk_threads_end_where_the_memory_is_full(volume: Volume) -> None:
+    model = FloodFillModel()
+    one = EmbeddingStore(model, volume).get(view_of(0)).features["grey"].nbytes
+    store = EmbeddingStore(model, volume, memory_mb=6.5 * one / 2**20)
+    encoded = store.precompute([view_of(index) for index in range(20)], nearest_to=10, threads=2)
+    assert 3 <= encoded <= 7
+    before = model.encoded
+    store.get(view_of(10))
+    assert model.encoded == before  # the nearest was not thrown out
 
 
 def test_memory_keeps_to_its_budget_and_the_oldest_goes_first(volume: Volume) -> None:

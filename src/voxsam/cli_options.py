@@ -21,6 +21,7 @@ __all__ = [
     "SeriesOption",
     "WeightsOption",
     "WindowOption",
+    "WorkersOption",
 ]
 
 HOW = "How"
@@ -77,6 +78,15 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         help="Of the image encoder: fp32 or bf16; auto goes by the backend and the processor.",
+        rich_help_panel=HOW,
+    ),
+]
+WorkersOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Slices encoded at a time; without: one for each processor core, at most four.",
         rich_help_panel=HOW,
     ),
 ]

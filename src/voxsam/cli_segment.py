@@ -27,6 +27,7 @@ from voxsam.cli_options import (
     SeriesOption,
     WeightsOption,
     WindowOption,
+    WorkersOption,
 )
 from voxsam.cli_outputs import check_outputs
 from voxsam.cli_parse import Asked, MaskFile, Space, one_of, read_document, read_prompts
@@ -217,6 +218,7 @@ def embed_command(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
     cache: CacheOption = None,
     channel: ChannelOption = None,
     series: SeriesOption = None,
@@ -229,6 +231,8 @@ def embed_command(
 
       voxsam embed ct.nii.gz --model sam-vit-b
     """
+    from voxsam.models.cores import share_cores
+    from voxsam.models.runtime import runtime_of
     from voxsam.segment import choose_plane
 
     settings = _settings(plane, window, enhance, model)
@@ -238,8 +242,9 @@ def embed_command(
     chosen = choose_plane(settings.plane, (), volume.geometry)
     count = volume.geometry.shape[volume.geometry.axes_of(chosen).normal]
     views = [workspace.stack.view(chosen, index, workspace.windows) for index in range(count)]
+    threads = share_cores(runtime_of(workspace.store.model), workers)
     with progress("Encoding slices") as on_progress:
-        fresh = workspace.store.precompute(views, on_progress=on_progress, nearest_to=count // 2)
+        fresh = workspace.store.precompute(views, on_progress=on_progress, nearest_to=count // 2, threads=threads)
     folder = workspace.store.folder
     where = f"in {folder}" if folder else "in memory only: no cache folder could be written"
     Console(highlight=False, soft_wrap=True).print(f"{count} {chosen} slices, {fresh} of them new, {where}")

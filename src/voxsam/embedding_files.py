@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -67,6 +68,7 @@ class EmbeddingFiles:
     def __init__(self, cache_dir: Path, key: Mapping[str, Any], *, budget_mb: float, private: bool = False) -> None:
         self.cache_dir = Path(cache_dir)
         self._budget = int(budget_mb * 2**20)
+        self._counting = threading.Lock()
         document = json.dumps({"schema": SCHEMA, **key}, indent=1, sort_keys=True)
         self.folder = self.cache_dir / hashlib.sha256(document.encode()).hexdigest()[:32]
         try:
@@ -138,9 +140,10 @@ class EmbeddingFiles:
         data = save(whole, metadata)
         with atomic_write(self.path_of(view), error=StoreError, durable=False) as temporary:
             temporary.write_bytes(data)
-        self._held += len(data)
-        if self._held > self._budget:
-            self._held = self._make_room()
+        with self._counting:
+            self._held += len(data)
+            if self._held > self._budget:
+                self._held = self._make_room()
 
     def _make_room(self) -> int:
         """Remove the views used longest ago, down to nine tenths of the budget; return what is held then."""

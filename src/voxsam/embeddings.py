@@ -17,6 +17,7 @@ from voxsam.embedding_files import EmbeddingFiles, default_cache_dir
 from voxsam.errors import ModelError, StoreError
 from voxsam.models.base import Embedding, FloatArray, Memory, PromptableModel, SliceLogits, SlicePrompts, TrackingModel
 from voxsam.models.runtime import runtime_of
+from voxsam.threads import each_in_threads
 from voxsam.turns import RecentTurns
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
@@ -147,7 +148,12 @@ class EmbeddingStore:
         return self.model
 
     def precompute(
-        self, views: Iterable[View], *, on_progress: OnProgress | None = None, nearest_to: int | None = None
+        self,
+        views: Iterable[View],
+        *,
+        on_progress: OnProgress | None = None,
+        nearest_to: int | None = None,
+        threads: int = 1,
     ) -> int:
         """Encode views ahead of their use.
 
@@ -158,6 +164,8 @@ class EmbeddingStore:
             Called as ``on_progress(done, total)``; raising `Cancelled` in it stops. What is done is kept.
         nearest_to : int, optional
             Slice index to begin at, the nearest first.
+        threads : int
+            Views to encode at the same time; more than one only where the model may be asked so.
 
         Returns
         -------
@@ -167,13 +175,15 @@ class EmbeddingStore:
         ordered = list(views)
         if nearest_to is not None:
             ordered.sort(key=lambda view: abs(view.index - nearest_to))
+        if threads > 1:
+            return self._precompute_in_threads(ordered, threads, on_progress or _unseen)
         encoded, batch = 0, list[View]()
         for done, view in enumerate(ordered):
             if on_progress is not None:
                 on_progress(done, len(ordered))
             if self._holds(view):
                 continue
-            if self._files is None and self._memory_held + self._mean_size() * (len(batch) + 1) > self._memory_budget:
+            if self._is_full(len(batch) + 1):
                 break  # going on would throw out the nearest slices again
             batch.append(view)
             if len(batch) >= getattr(self.model, "batch_size", 1):
@@ -183,6 +193,33 @@ class EmbeddingStore:
         if on_progress is not None:
             on_progress(len(ordered), len(ordered))
         return encoded
+
+    def _precompute_in_threads(self, ordered: Sequence[View], threads: int, on_progress: OnProgress) -> int:
+        held = 0
+
+        def missing() -> Iterator[View]:
+            nonlocal held
+            for view in ordered:
+                if self._holds(view):
+                    held += 1
+                elif self._is_full(threads + 1):
+                    return
+                else:
+                    yield view
+
+        def encode(view: View) -> None:
+            self._encoded(view, first=False, at_once=threads)
+
+        on_progress(0, len(ordered))
+        encoded = each_in_threads(
+            encode, missing(), threads=threads, on_done=lambda done: on_progress(held + done, len(ordered))
+        )
+        on_progress(len(ordered), len(ordered))
+        return encoded
+
+    def _is_full(self, more: int) -> bool:
+        """Say whether so many more views would throw others out; never where there is a disk."""
+        return self._files is None and self._memory_held + self._mean_size() * more > self._memory_budget
 
     def _opened(self, cache_dir: Path, disk_mb: float) -> EmbeddingFiles | None:
         try:
@@ -217,9 +254,9 @@ class EmbeddingStore:
                 self._remember(key, embedding)
         return embedding
 
-    def _encoded(self, view: View, *, first: bool) -> Embedding:
+    def _encoded(self, view: View, *, first: bool, at_once: int = 1) -> Embedding:
         pixels = self.stack.pixels(view)
-        with self._turns.first() if first else self._turns.last():
+        with self._turns.first() if first else self._turns.last(at_once):
             embedding = self._found(view)  # another thread may just have made it
             if embedding is None:
                 embedding = self._keep(view, self.model.encode(pixels))
@@ -269,12 +306,13 @@ class EmbeddingStore:
 
 
 class _Turns:
-    """A lock that background work gives way at: whoever waits for an answer goes first."""
+    """A lock that background work gives way at: whoever waits for an answer goes first, and is alone with the model."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._busy = False
+        self._busy = 0  # of them, in the background, there may be several
         self._waiting = 0
+        self._alone = False
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -284,14 +322,14 @@ class _Turns:
                 self._condition.wait_for(lambda: not self._busy)
             finally:
                 self._waiting -= 1  # Ctrl-C while waiting must not hold up the background for good
-            self._busy = True
+            self._busy, self._alone = 1, True
         yield from self._held()
 
     @contextmanager
-    def last(self) -> Iterator[None]:
+    def last(self, at_once: int = 1) -> Iterator[None]:
         with self._condition:
-            self._condition.wait_for(lambda: not self._busy and not self._waiting)
-            self._busy = True
+            self._condition.wait_for(lambda: self._busy < at_once and not self._alone and not self._waiting)
+            self._busy += 1
         yield from self._held()
 
     def _held(self) -> Iterator[None]:
@@ -299,8 +337,13 @@ class _Turns:
             yield
         finally:
             with self._condition:
-                self._busy = False
+                self._busy -= 1
+                self._alone = False
                 self._condition.notify_all()
+
+
+def _unseen(_done: int, _total: int) -> None:
+    """Take the place of a progress callback that nobody gave."""
 
 
 def _in_half_precision(features: Mapping[str, Any]) -> dict[str, Any]:
