@@ -205,7 +205,7 @@ class Form(QGridLayout):
         self.setContentsMargins(0, 0, 0, 0)
         self.setHorizontalSpacing(GAP)
         self.setVerticalSpacing(GAP)
-        self.setColumnMinimumWidth(0, 64)
+        self.setColumnMinimumWidth(0, 56)
         self.setColumnStretch(1, 1)
 
     @property

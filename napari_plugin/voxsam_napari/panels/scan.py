@@ -199,12 +199,14 @@ class ScanPanel(Panel):
         form.addLayout(self._grid, line, 1, 2, 1)
         form.addWidget(self.preview, line + 1, 0)
         self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(2)
         self.column.addLayout(form)
 
     @staticmethod
     def _number(name: str, tip: str, low: float, high: float) -> QDoubleSpinBox:
         box = QDoubleSpinBox()
         box.setRange(low, high)
+        box.setStyleSheet("QDoubleSpinBox { min-width: 58px; }")  # two beside each other, in a narrow dock
         box.setKeyboardTracking(False)  # a number half typed is no window
         described(box, name, tip)
         return box

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from voxsam_napari.panels import ModelChoice, ModelShown, PanelStack, PromptsShown, ScanShown, SliceStrip
+from voxsam_napari.panels import EnhanceChoice, ModelChoice, ModelShown, PanelStack, PromptsShown, ScanShown, SliceStrip
 from voxsam_napari.panels.icons import ICONS, icon, pixmap
 
 #: Letters that open napari's menus with Alt.
@@ -108,11 +108,15 @@ def test_the_strip_and_the_message_stay_in_sight_when_all_sections_are_open(stac
 
 def test_the_dock_is_narrow(stack: PanelStack) -> None:
     name = "CT of the abdomen, portal venous phase, thin slices, series 4"
-    stack.scan.show_state(ScanShown(images=(name,), image=name, facts=name, channels=(name, name)))
+    titles = ("Local window", "Local contrast", "Even brightness", "Less noise")
+    choices = tuple(EnhanceChoice(title, title, title=title) for title in titles)
+    stack.scan.show_state(
+        ScanShown(images=(name,), image=name, facts=name, channels=(name, name), enhancements=choices)
+    )
     assert stack.sizeHint().width() <= 340
     assert stack.minimumSizeHint().width() <= 340
     inside = stack.findChild(QScrollArea).widget()  # nothing is cut off at the right, the scroll bar included
-    assert inside.minimumSizeHint().width() <= 320
+    assert inside.minimumSizeHint().width() <= 316
 
 
 def test_a_section_of_one_s_own_comes_last(stack: PanelStack) -> None:
