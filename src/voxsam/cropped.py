@@ -137,14 +137,27 @@ class CroppedMask:
         at = index - self.low_zyx[axes.normal]
         if not 0 <= at < self.box_shape[axes.normal]:
             return whole
+        row, column = self.low_zyx[axes.row], self.low_zyx[axes.column]
+        rows, columns = self.box_shape[axes.row], self.box_shape[axes.column]
+        inside = self._along_first(at) if axes.normal == 0 else self._picked(axes, at)
+        whole[row : row + rows, column : column + columns] = inside.T if axes.normal == 0 and axes.row == 2 else inside
+        return whole
+
+    def _along_first(self, at: int) -> npt.NDArray[np.uint8]:
+        """Unpack one (y, x) slice of the box, whose bits lie together."""
+        _, height, width = self.box_shape
+        first, stop = at * height * width, (at + 1) * height * width
+        bits = np.unpackbits(self.packed[first >> 3 : (stop + 7) >> 3])
+        return bits[first & 7 : (first & 7) + height * width].reshape(height, width)
+
+    def _picked(self, axes: PlaneAxes, at: int) -> npt.NDArray[np.uint8]:
+        """Pick one slice of the box bit by bit: (rows, columns)."""
         _, height, width = self.box_shape
         strides = (height * width, width, 1)
         rows, columns = np.arange(self.box_shape[axes.row]), np.arange(self.box_shape[axes.column])
         bits = at * strides[axes.normal] + rows[:, None] * strides[axes.row] + columns * strides[axes.column]
-        row, column = self.low_zyx[axes.row], self.low_zyx[axes.column]
-        inside = (self.packed[bits >> 3] >> (7 - (bits & 7))) & 1
-        whole[row : row + len(rows), column : column + len(columns)] = inside
-        return whole
+        picked: npt.NDArray[np.uint8] = (self.packed[bits >> 3] >> (7 - (bits & 7))) & 1
+        return picked
 
     def with_slice(self, drawn: BoolArray, axes: PlaneAxes, index: int) -> CroppedMask:
         """Return a mask in which one slice is replaced: (rows, columns) bool in array order."""

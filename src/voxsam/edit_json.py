@@ -53,8 +53,9 @@ def mask_to_json(mask: CroppedMask) -> dict[str, Any]:
 
     Examples
     --------
-    >>> mask_to_json(CroppedMask.of(np.ones((1, 2, 4), bool)))
-    {'low_zyx': [0, 0, 0], 'box_shape': [1, 2, 4], 'bits': 'eAH7DwABAAD/'}
+    >>> small = CroppedMask.of(np.ones((1, 2, 4), bool))
+    >>> mask_from_json(mask_to_json(small), (1, 2, 4)) == small
+    True
     """
     bits = base64.b64encode(zlib.compress(mask.packed.tobytes(), 1)).decode("ascii")
     return {"low_zyx": list(mask.low_zyx), "box_shape": list(mask.box_shape), "bits": bits}

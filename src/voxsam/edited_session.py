@@ -25,6 +25,7 @@ from voxsam.edits import (
     RemoveObject,
     RemovePrompt,
     SetOverlap,
+    checked_color,
 )
 from voxsam.errors import SessionError
 from voxsam.events import Event, EventKind, Subscribers
@@ -136,7 +137,7 @@ class EditedSession:
         with self._lock:
             self._require_open()
             object_id = self._next_id
-            color = color_rgb or COLORS_RGB[(object_id - 1) % len(COLORS_RGB)]
+            color = checked_color(color_rgb or COLORS_RGB[(object_id - 1) % len(COLORS_RGB)])
             self._commit(AddObject(object_id, name or f"object {object_id}", color, code, drawn))
         self._tell("changed", object_id)
         return object_id
@@ -158,7 +159,8 @@ class EditedSession:
         SessionError
             If there is none with this id.
         """
-        self._edit(ChangeObject(object_id, name, color_rgb, code, locked, visible), object_id)
+        color = None if color_rgb is None else checked_color(color_rgb)
+        self._edit(ChangeObject(object_id, name, color, code, locked, visible), object_id)
 
     def remove_object(self, object_id: int) -> None:
         """Take an object away, with its prompts and mask.
@@ -180,8 +182,9 @@ class EditedSession:
         SessionError
             If there is no such object, or it is locked.
         """
+        geometry = self.volume.geometry
         self.state.object(object_id)
-        check_prompt(prompt, self.volume.geometry)
+        check_prompt(prompt, geometry)
         self._edit(AddPrompt(object_id, prompt), object_id)
 
     def remove_prompt(self, object_id: int, prompt: Prompt) -> None:

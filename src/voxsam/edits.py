@@ -7,7 +7,7 @@ it, the same edits replay: the model is asked again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
@@ -40,6 +40,7 @@ __all__ = [
     "Segmented",
     "SetOverlap",
     "check_reach",
+    "checked_color",
 ]
 
 BoolArray = npt.NDArray[np.bool_]
@@ -173,7 +174,7 @@ class AcceptSlice:
                 f"here, propagate it again with a reach that ends before"
             )
         packed = CroppedMask.of_slice(drawn, geometry.shape, frame.axes, index)
-        return cls(object_id, MaskPrompt.of_packed(packed, geometry), plane, index)
+        return cls(object_id, MaskPrompt.of_packed(packed, geometry), plane, int(index))
 
     def apply(self, state: SessionState) -> SessionState:
         """Put the slice into the mask, and its prompt after the others."""
@@ -248,6 +249,26 @@ class Protect:
     def apply(self, state: SessionState) -> SessionState:
         """Set it."""
         return replace(state, protected=self.mask)
+
+
+def checked_color(color_rgb: Sequence[float]) -> Color:
+    """Return red, green and blue as floats.
+
+    Raises
+    ------
+    InputError
+        If they are not three numbers in 0..1.
+
+    Examples
+    --------
+    >>> checked_color([255, 0, 0])
+    Traceback (most recent call last):
+    voxsam.errors.InputError: a colour is red, green and blue in 0..1, got [255, 0, 0]
+    """
+    values = tuple(float(value) for value in color_rgb)
+    if len(values) != 3 or not all(0.0 <= value <= 1.0 for value in values):
+        raise InputError(f"a colour is red, green and blue in 0..1, got {color_rgb}")
+    return values[0], values[1], values[2]
 
 
 def check_reach(reach: Reach, geometry: Geometry, plane: Plane) -> None:

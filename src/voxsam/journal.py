@@ -18,6 +18,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from voxsam.errors import SessionError
 from voxsam.folders import user_cache_dir
 from voxsam.io.atomic import reason_of, write_through
@@ -27,7 +29,16 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["SCHEMA", "Journal", "Records", "default_sessions_dir", "journals_of", "new_journal_path", "read_journal"]
+__all__ = [
+    "SCHEMA",
+    "Journal",
+    "Records",
+    "default_sessions_dir",
+    "journals_of",
+    "new_journal_path",
+    "plain",
+    "read_journal",
+]
 
 SCHEMA = "voxsam-journal/1"
 SUFFIX = ".voxsam-journal"
@@ -217,8 +228,22 @@ def _written_at(path: Path) -> float:
         return 0.0
 
 
+def plain(value: Any) -> Any:
+    """Turn a number of numpy's into one that JSON knows.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> json.dumps({"index": numpy.int64(7)}, default=plain)
+    '{"index": 7}'
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    raise SessionError(f"a session keeps numbers, text and masks, got {type(value).__name__}")
+
+
 def _line_of(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False, default=plain).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 

@@ -26,6 +26,7 @@ from voxsam.edits import Edit, Segmented, SetOverlap
 from voxsam.errors import InputError, SessionError, VoxsamError
 from voxsam.geometry import PLANES, Plane
 from voxsam.io.atomic import atomic_write, reason_of
+from voxsam.journal import plain
 from voxsam.prompts import load_prompts
 from voxsam.prompts.document import SCHEMA as PROMPTS_SCHEMA
 from voxsam.state import ObjectState, SessionState
@@ -318,8 +319,8 @@ _READERS: dict[str, Callable[[Codec, Any], Any]] = {
 
 def _member(key: str, value: Any) -> str:
     if key not in _LISTS:
-        return f'"{key}": {json.dumps(value, allow_nan=False)}'
-    lines = ",\n".join(json.dumps(each, allow_nan=False) for each in value)
+        return f'"{key}": {json.dumps(value, allow_nan=False, default=plain)}'
+    lines = ",\n".join(json.dumps(each, allow_nan=False, default=plain) for each in value)
     return f'"{key}": [\n{lines}\n]'
 
 

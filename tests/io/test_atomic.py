@@ -192,3 +192,21 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_mask(tmp_path: Path, suffi
             time.sleep(pause)
             writer.kill()
         assert io.load_mask(target).values in ((1,), (2,))
+
+
+def test_the_next_save_sweeps_what_killed_saves_left(tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = int(gone.stdout)
+    stale, fresh, alive = (
+        tmp_path / f".voxsam-{process}-{name}-mask.nii"
+        for process, name in ((dead, "a"), (dead, "b"), (os.getpid(), "c"))
+    )
+    foreign = tmp_path / ".voxsam-settings"
+    for path in (stale, fresh, alive, foreign):
+        path.write_text("half a mask")
+    for path in (stale, alive, foreign):
+        os.utime(path, (time.time() - 7200,) * 2)
+    io.save_mask(mask(), tmp_path / "mask.nii")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in (fresh, alive, foreign, tmp_path / "mask.nii")
+    )
