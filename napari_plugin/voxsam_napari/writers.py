@@ -73,9 +73,10 @@ def mask_of_layer(data: Any, options: Mapping[str, Any]) -> Mask:
     if origin is not None and array.shape == tuple(origin.geometry.shape[axis] for axis in axes):
         flips = known.get("flips", (False, False, False))
         upright = array[tuple(slice(None, None, -1 if flip else 1) for flip in flips)].transpose(np.argsort(axes))
-        return Mask(upright, origin.geometry, labels=_labels(array, options), header=origin.header)
+        before = origin.labels if isinstance(origin, Mask) else {}
+        return Mask(upright, origin.geometry, labels=_labels(array, options, before), header=origin.header)
     grid = geometry_of(_transform(options, array.ndim), array.shape, options.get("units", ()))
-    return Mask(array.reshape(grid.shape), grid, labels=_labels(array, options))
+    return Mask(array.reshape(grid.shape), grid, labels=_labels(array, options, {}))
 
 
 def _transform(options: Mapping[str, Any], ndim: int) -> npt.NDArray[np.float64]:
@@ -89,17 +90,21 @@ def _transform(options: Mapping[str, Any], ndim: int) -> npt.NDArray[np.float64]
     return np.asarray(options.get("affine", np.eye(ndim + 1)) @ own.affine_matrix, dtype=np.float64)
 
 
-def _labels(array: npt.NDArray[Any], options: Mapping[str, Any]) -> dict[int, Label]:
-    """Return names and colours of the labels that occur; the only one of a layer has the layer's name."""
-    values = [int(value) for value in np.unique(array) if value]
+def _labels(array: npt.NDArray[Any], options: Mapping[str, Any], before: Mapping[int, Label]) -> dict[int, Label]:
+    """Return names, colours and codes of the labels; the only one of a layer has the layer's name.
+
+    Labels that the layer was opened with stay, and keep their codes as long as they keep their names.
+    """
+    values = sorted({int(value) for value in np.unique(array) if value} | set(before))
     names = _names(options.get("features"))
     if len(values) == 1:
-        names.setdefault(values[0], str(options.get("name", "")))
-    colormap = options.get("colormap")
+        names.setdefault(values[0], str(options.get("name", "")).split(".")[0])
     labels = {}
     for value in values:
         name = names.get(value) or f"label {value}"
-        labels[value] = Label(name, _color(colormap, value), code_for(name))
+        old = before.get(value)
+        code = old.code if old is not None and old.name == name else code_for(name)
+        labels[value] = Label(name, _color(options["colormap"], value), code)
     return labels
 
 

@@ -18,7 +18,7 @@ from voxsam import io
 from voxsam.errors import FormatError, VolumeError
 from voxsam.geometry import Geometry
 from voxsam.terminology import CODES
-from voxsam.volume import Mask
+from voxsam.volume import Label, Mask
 from voxsam_napari.orientation import RAS_OF_NAPARI
 from voxsam_napari.writers import mask_of_layer, write_labels
 
@@ -130,10 +130,23 @@ def test_a_segmentation_that_is_opened_painted_on_and_saved_keeps_names_colours_
     assert np.count_nonzero(again.array != mask.array) == 1
 
 
+def test_codes_of_an_opened_segmentation_and_labels_without_a_voxel_survive(tmp_path: Path) -> None:
+    labels = {
+        1: Label("my lesion", (1.0, 0.0, 0.0), CODES["liver tumor"]),
+        2: Label("not found", (0.0, 1.0, 0.0), CODES["cyst"]),
+    }
+    grid = Geometry.from_spacing((2, 3, 4))
+    io.save_mask(Mask(np.ones(grid.shape, bool), grid, labels=labels), tmp_path / "m.seg.nrrd")
+    (layer,) = opened(tmp_path / "m.seg.nrrd")
+    assert saved(layer, tmp_path / "n.seg.nrrd").labels == labels
+
+
 def test_a_layers_name_is_that_of_its_only_label_and_brings_its_code(tmp_path: Path) -> None:
     mask = saved(Labels(np.full((2, 2, 2), 4, np.uint8), name="left kidney"), tmp_path / "m.seg.nrrd")
     assert mask.labels[4].name == "left kidney"
     assert mask.labels[4].code == CODES["left kidney"]
+    opened_from_a_file = Labels(np.ones((2, 2, 2), np.uint8), name="kidney_left.nii.gz")
+    assert saved(opened_from_a_file, tmp_path / "o.seg.nrrd").labels[1].code == CODES["left kidney"]
     several = saved(Labels(np.arange(8, dtype=np.uint8).reshape(2, 2, 2), name="left kidney"), tmp_path / "n.seg.nrrd")
     assert several.labels[3].name == "label 3"
 
