@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from voxsam.errors import PromptError, VoxsamError
+from voxsam.errors import PromptError, SessionError, VoxsamError
 from voxsam.geometry import Geometry
 from voxsam.prompts import Prompt
 from voxsam.session import ObjectState, Session, SessionState
@@ -89,6 +89,7 @@ class Controller(QObject):
         self.edits.begin(Reader(session, grid.geometry))
         self._add_layers(image, grid, volume)
         self.edit("open", lambda _: None)
+        self.previews.slice_changed()
 
     def unbind(self, *, keep_labels: bool = False) -> Session | None:
         """Work on it no longer; returns the session, which stays open."""
@@ -305,7 +306,7 @@ class Controller(QObject):
     def edit(self, name: str, verb: Callable[[Session], Any], *, then: Callable[[Any], None] | None = None) -> None:
         """Queue an edit; when it is done, show what it led to, then call `then` with what it returned."""
         if not self.edits.add(name, verb, then=then):
-            self.said.emit("open an image first: choose one under Scan", "warn")
+            self.said.emit(_NO_SCAN, "warn")
 
     # ── inside ───────────────────────────────────────────────────────────────
 
@@ -350,11 +351,16 @@ class Controller(QObject):
         self.edit("prompt", run, then=then)
 
     def _long(self, name: str, verb: Callable[[Session, int, Any], Any]) -> None:
-        current = self.current
-        if current is None:
-            self.said.emit(f"there is no object to {name} yet: click on it first", "warn")
-        else:
-            self.edits.add_long(name, lambda session, tick: verb(session, current, tick), then=self._told)
+        current, reader = self.current, self.edits.reader
+
+        def run(session: Session, tick: Any) -> Any:
+            object_id = current if current is not None or reader is None else reader.begun
+            if object_id is None:
+                raise SessionError(f"there is no object to {name} yet: click on it first")
+            return verb(session, object_id, tick)
+
+        if not self.edits.add_long(name, run, then=self._told):
+            self.said.emit(_NO_SCAN, "warn")
 
     def _took(self, update: Update, then: Callable[[Any], None] | None) -> None:
         before = self.item
@@ -400,8 +406,9 @@ class Controller(QObject):
 
     def _slice_changed(self, _: Any = None) -> None:
         if self.layers is not None:
-            self.previews.ask()
+            self.previews.slice_changed()
             self.moved.emit()
 
 
+_NO_SCAN = "open an image first: choose one under Scan"
 _NOTHING = Update(None, SessionState(), None, False, False, {}, "")

@@ -55,7 +55,7 @@ DEFAULT_KEYS: Mapping[str, str] = MappingProxyType(
         "scribble": "H",
         "lasso": "Shift+H",
         "polarity": "N",
-        "live": "Y",
+        "live": "Shift+Q",
         "accept": "K",
         "undo": "Shift+Z",
         "redo": "Shift+Y",
@@ -71,8 +71,8 @@ DEFAULT_KEYS: Mapping[str, str] = MappingProxyType(
         "view_3d": "Shift+D",
         "copy": "Shift+C",
         "save_mask": "Shift+S",
-        "save_session": "Ctrl+Alt+S",
-        "open_session": "Ctrl+Alt+O",
+        "save_session": "Shift+W",
+        "open_session": "Shift+O",
     }
 )
 

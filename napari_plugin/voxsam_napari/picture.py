@@ -66,9 +66,10 @@ class ModelPicture(QObject):
             if not isinstance(error, Cancelled):
                 controller.tell(error)
 
-        picture: Any = session.picture  # type: ignore[attr-defined]
-        job = Job(lambda _: picture(plane=view.plane, index=view.index, object_id=key), done, failed, name="picture")
-        controller.worker.newest("picture", job)
+        def run(_: Any) -> npt.NDArray[np.float32]:
+            return session.picture(plane=view.plane, index=view.index, object_id=key)
+
+        controller.worker.newest("picture", Job(run, done, failed, name="picture"))
 
     def _lay(self, view: SliceView, pixels: npt.NDArray[np.float32]) -> None:
         layers, viewer = self._controller.layers, self._controller.viewer
@@ -82,6 +83,7 @@ class ModelPicture(QObject):
                 data,
                 rgb=pixels.ndim == 3,
                 affine=affine,
+                units=layers.labels.units,
                 contrast_limits=(0.0, 1.0),
                 name="voxsam picture",
                 metadata={"voxsam": {"ours": True}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from voxsam.errors import Cancelled, PromptError, SessionError
 from voxsam.geometry import Geometry
@@ -32,6 +33,10 @@ class Previews:
         self.live = True
         self.last: Preview | None = None
         self._controller = controller
+        self._rest = QTimer(controller)  # a slice that is only scrolled past is not looked at ahead
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(150)
+        self._rest.timeout.connect(self._look_ahead)
         self._hovered: SliceView | None = None
 
     def set_live(self, live: bool) -> None:
@@ -41,6 +46,11 @@ class Previews:
             self.ask()
         else:
             self.clear()
+
+    def slice_changed(self) -> None:
+        """Ask for the slice that has come; look at it ahead where nothing is known of it yet."""
+        self.ask()
+        self._rest.start()
 
     def refresh(self) -> None:
         """Take all off, and ask for the slice that is looked at."""
@@ -106,6 +116,15 @@ class Previews:
 
         controller.worker.newest("preview", Job(run, done, failed, name="preview"))
 
+    def _look_ahead(self) -> None:
+        """Let the model see the slice before it is clicked on, so that the first click is answered at once."""
+        controller = self._controller
+        session, view = controller.session, controller.view
+        if session is None or view is None or controller.edits.long_work:
+            return
+        job = Job(lambda _: session.prepare(plane=view.plane, index=view.index), failed=_pass_over, name="look ahead")
+        controller.worker.newest("prepare", job)
+
     def _take_off(self, view: SliceView) -> None:
         self._hovered = None
         layers = self._controller.layers
@@ -119,6 +138,10 @@ class Previews:
         if state.overlap == "keep":
             return None
         return frozenset(item.id for item in state.objects if item.locked and item.id != key)
+
+
+def _pass_over(_: Exception) -> None:
+    """Do nothing: what goes wrong here is told by the first click."""
 
 
 def lies_on(prompt: Prompt, normal: int, index: int) -> bool:

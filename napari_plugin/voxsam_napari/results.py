@@ -16,6 +16,7 @@ from voxsam.errors import SessionError
 from voxsam.session import CroppedMask, ObjectState
 from voxsam_napari.controller import Controller
 from voxsam_napari.grid import LayerGrid
+from voxsam_napari.layers import OwnLayers
 from voxsam_napari.worker import Job
 
 __all__ = ["Mesh", "Results", "mesh_of"]
@@ -47,7 +48,7 @@ def mesh_of(items: list[ObjectState], grid: LayerGrid) -> Mesh | None:
     for item in items:
         if item.mask is None or not item.visible or min(item.mask.box_shape) < 1:
             continue
-        points, triangles = _surface(item.mask, grid.geometry.spacing_mm)
+        points, triangles = _surface(item.mask)
         vertices.append(grid.to_data(points))
         faces.append(triangles + count)
         colors.append(np.tile((*item.color_rgb, 1.0), (len(points), 1)))
@@ -144,12 +145,12 @@ class Results(QObject):
 
         def done(mesh: Mesh | None) -> None:
             if self.view_3d and self._controller.layers is layers:
-                self._show(mesh, grid)
+                self._show(mesh, layers)
 
         self._controller.worker.newest("surface", Job(lambda _: mesh_of(items, grid), done, name="3D view"))
 
-    def _show(self, mesh: Mesh | None, grid: LayerGrid) -> None:
-        viewer = self._controller.viewer
+    def _show(self, mesh: Mesh | None, layers: OwnLayers) -> None:
+        viewer, grid = self._controller.viewer, layers.grid
         self._put_away(for_good=False)
         for layer in viewer.layers:  # in 3D they would hide the surface; they come back with the slices
             if isinstance(layer, Image | Labels) and layer.visible:
@@ -163,6 +164,7 @@ class Results(QObject):
             vertex_colors=mesh.colors,
             name="voxsam 3D",
             affine=grid.to_world,
+            units=layers.labels.units,
             shading="smooth",
             metadata={"voxsam": {"ours": True}},
         )
@@ -178,17 +180,17 @@ class Results(QObject):
             for layer in self._hidden:
                 layer.visible = True
             self._hidden = []
+            if surface is not None and self._controller.layers is not None:
+                self._controller.layers.select()
 
 
-def _surface(
-    mask: CroppedMask, spacing_mm: tuple[float, float, float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _surface(mask: CroppedMask) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return vertices (N, 3) in the scan's voxels, and triangles (M, 3)."""
     count = int(np.prod(mask.box_shape))
     inside = np.unpackbits(mask.packed, count=count).reshape(mask.box_shape).astype(np.float32)
     steps = [max(1, -(-side // _LONGEST)) for side in mask.box_shape]
     inside = np.pad(inside, [(2 * step, 2 * step) for step in steps])
-    sigmas = [max(0.6 * min(spacing_mm) / side, 0.4 * step) for side, step in zip(spacing_mm, steps, strict=True)]
+    sigmas = [max(0.7, 0.4 * step) for step in steps]  # in voxels: slices, however thick, leave no stairs
     smooth = ndimage.gaussian_filter(inside, sigmas)
     coarse = smooth[tuple(slice(None, None, step) for step in steps)]
     level = min(0.5, 0.5 * float(coarse.max()))  # what is one voxel thin has still a surface

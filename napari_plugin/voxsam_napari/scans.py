@@ -150,6 +150,8 @@ class ScanDesk(QObject):
             self.changed.emit()
             return
         session = self._controller.unbind()
+        if {"n4", "denoise"} & set(settings.enhance):
+            self._controller.said.emit("the whole scan is enhanced first: that takes a while, once", "info")
 
         def run(_: OnProgress) -> _Opened:
             journal = None if session is None else _left(session)

@@ -212,9 +212,9 @@ def strip_shown(item: ObjectState | None, geometry: Geometry, view: SliceView | 
     if item is not None:
         answered = set() if report is None else set(item.answered)
         for prompt in item.prompts:
-            there = view_of(prompt, geometry)
-            if prompt not in answered and there.plane == plane and there.index not in lines:
-                lines[there.index] = StripSlice(there.index, "prompted", reason="not propagated yet")
+            index = _index_of(prompt, geometry, plane)
+            if prompt not in answered and index is not None and index not in lines:
+                lines[index] = StripSlice(index, "prompted", reason="not propagated yet")
     return StripShown(tuple(lines[index] for index in sorted(lines)), count, current, plane)
 
 
@@ -281,6 +281,14 @@ def measure_shown(item: ObjectState | None, measured: Any, *, view_3d: bool) -> 
         stale=item.is_stale,
         view_3d=view_3d,
     )
+
+
+def _index_of(prompt: Prompt, geometry: Geometry, plane: Plane) -> int | None:
+    """Tell which slice of a plane a prompt was made on: a point lies on one of each."""
+    if isinstance(prompt, Point):
+        return int(np.round(prompt.zyx[geometry.axes_of(plane).normal]))
+    view = view_of(prompt, geometry)
+    return view.index if view.plane == plane else None
 
 
 def _strip_slice(line: SliceReport) -> StripSlice:

@@ -67,3 +67,33 @@ def open_dock(
     for dock in docks:
         dock.close_session()
         assert not dock.worker.is_alive
+
+
+@pytest.fixture
+def model_dock(qtbot: Any, sessions_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Make the dock on a viewer without a window: quick, and all that needs no mouse works."""
+    from napari.components import ViewerModel
+
+    from fakes import FloodFillModel
+    from voxsam_napari.keys import Shortcuts
+    from voxsam_napari.scans import Settings
+    from voxsam_napari.widget import VoxsamDock
+
+    docks = []
+
+    def made(*layers: Any, model: Any = None) -> VoxsamDock:
+        viewer = ViewerModel()
+        for layer in layers:
+            viewer.add_layer(layer)
+        settings = Settings(model=model or FloodFillModel())
+        dock = VoxsamDock(viewer, settings=settings, shortcuts=Shortcuts(tmp_path / "keys.json"))
+        qtbot.addWidget(dock)
+        docks.append(dock)
+        if layers:
+            qtbot.waitUntil(lambda: not dock.worker.is_busy and not dock.desk.busy, timeout=20_000)
+        return dock
+
+    yield made
+    for dock in docks:
+        dock.close_session()
+        assert not dock.worker.is_alive
