@@ -123,6 +123,17 @@ def test_area_keeps_pixels_whole_where_it_enlarges() -> None:
     np.testing.assert_array_equal(three, [0, 50, 100])
 
 
+#: ``cv2.resize(image, (5, 5), interpolation=cv2.INTER_AREA)`` of OpenCV 5.0, of the image below.
+OPENCV = [[0, 26, 77, 160, 201], [4, 48, 136, 155, 164], [13, 94, 255, 145, 90], [98, 100, 106, 59, 35],
+          [140, 104, 31, 16, 8]]  # fmt: skip
+
+
+def test_area_gives_opencvs_own_numbers_where_it_enlarges() -> None:
+    image = np.array([[0, 77, 201], [13, 255, 90], [140, 31, 8]], np.uint8)
+    found = resize_pixels(as_view(np.repeat(image[..., None], 3, axis=2)), Preprocessing(5, resampling="area"))
+    np.testing.assert_array_equal(found[..., 0], OPENCV)
+
+
 def test_stretching_the_input_is_of_all_channels_together_and_before_padding() -> None:
     view = np.zeros((4, 8, 3), np.float32)
     view[..., 0], view[..., 1], view[..., 2] = 0.2, 0.4, 0.6

@@ -200,19 +200,16 @@ def _resize_bicubic(image: Bytes, shape: tuple[int, int]) -> Bytes:
 
 
 def _resize_area(image: Bytes, shape: tuple[int, int]) -> Bytes:
-    """Resize by the mean over the area that a new pixel covers, as OpenCV's ``INTER_AREA`` does, and so LiteMedSAM.
-
-    To the grey level, where the picture shrinks; within one level where it grows (OpenCV rounds twice there).
-    """
-    enlarged = any(new > old for new, old in zip(shape, image.shape, strict=False))
-    weigh = _area_weights_up if enlarged else _area_weights_down
-    rows, columns = (weigh(old, new) for old, new in zip(image.shape, shape, strict=False))
+    """Resize by the mean over the area that a new pixel covers, as OpenCV's ``INTER_AREA`` does, and so LiteMedSAM."""
+    if any(new > old for new, old in zip(shape, image.shape, strict=False)):
+        return _enlarge_area(image, shape)
+    rows, columns = (_area_weights(old, new) for old, new in zip(image.shape, shape, strict=False))
     means = np.einsum("hr,rcd,wc->hwd", rows, image.astype(np.float64), columns, optimize=True)
     halved = image.shape[:2] == (2 * shape[0], 2 * shape[1])
     return np.asarray(np.floor(means + 0.5) if halved else np.rint(means)).astype(np.uint8)  # OpenCV's two roundings
 
 
-def _area_weights_down(old: int, new: int) -> npt.NDArray[np.float64]:
+def _area_weights(old: int, new: int) -> npt.NDArray[np.float64]:
     """Return ``(new, old)``: the share of each old pixel in the area of a new one."""
     edges = np.arange(new + 1) * (old / new)
     left, right, pixels = edges[:-1, None], edges[1:, None], np.arange(old)
@@ -221,16 +218,26 @@ def _area_weights_down(old: int, new: int) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _area_weights_up(old: int, new: int) -> npt.NDArray[np.float64]:
-    """Return ``(new, old)``: where the picture grows, a new pixel lies in one old pixel, or on the edge of two."""
+def _enlarge_area(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Enlarge: a new pixel lies in one old pixel, or on the edge of two. In whole numbers, rounded as OpenCV does."""
+    (top, bottom, low), (left, right, side) = (
+        _area_neighbours(old, new) for old, new in zip(image.shape, shape, strict=False)
+    )
+    pixels = image.astype(np.int64)
+    across = pixels[:, left] * (2048 - side)[:, None] + pixels[:, right] * side[:, None]  # 11 bits after the point
+    upper, lower = (across[rows] >> 4 for rows in (top, bottom))
+    share = low[:, None, None]
+    mixed = ((upper * (2048 - share)) >> 16) + ((lower * share) >> 16)
+    return np.asarray(((mixed + 2) >> 2).clip(0, 255).astype(np.uint8))
+
+
+def _area_neighbours(old: int, new: int) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return each new pixel's old ones, and the share of the second in 2048 parts."""
     places = np.arange(new)
     first = (places * (old / new)).astype(np.int64)
     share = (places + 1) - (first + 1) * (new / old)
     share = np.where(share <= 0, 0, share - np.floor(share))
-    weights = np.zeros((new, old))
-    np.add.at(weights, (places, first), 1 - share)
-    np.add.at(weights, (places, np.minimum(first + 1, old - 1)), share)
-    return weights
+    return first, np.minimum(first + 1, old - 1), np.rint(share * 2048).astype(np.int64)
 
 
 def _resize_cubic(image: Bytes, shape: tuple[int, int]) -> Bytes:
