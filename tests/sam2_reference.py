@@ -60,9 +60,9 @@ def random_state(template: dict[str, Tensor], seed: int = 0, presence: float = 1
     return {name: fill(name, tensor) for name, tensor in template.items()}
 
 
-def random_module(preprocessing: Preprocessing = TINY, seed: int = 0, presence: float = 1.0) -> Any:
+def random_module(preprocessing: Preprocessing = TINY, seed: int = 0, presence: float = 1.0, **sizes: Any) -> Any:
     """A network with random weights."""
-    module = empty_network(preprocessing, **TINY_SIZES)
+    module = empty_network(preprocessing, **(sizes or TINY_SIZES))
     state = random_state(module.state_dict(), seed, presence)
     state["shared_image_embedding.positional_embedding"] = state["prompt_encoder.shared_embedding.positional_embedding"]
     module.load_state_dict(state, strict=True, assign=True)
