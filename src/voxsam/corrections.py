@@ -23,7 +23,7 @@ from voxsam.volume import Volume
 from voxsam.walk import StopRules
 from voxsam.zoom import Bounds, bounds_of
 
-__all__ = ["Corrected", "correct", "plane_of"]
+__all__ = ["Corrected", "Part", "correct", "plane_of"]
 
 BoolArray = npt.NDArray[np.bool_]
 OnProgress: TypeAlias = Callable[[int, int], None]
@@ -114,7 +114,7 @@ def correct(
     report: Report | None = None
     for number, each in enumerate(planes):
         here = [prompt for prompt in said if plane_of(prompt, geometry, plane) == each]
-        part = _Part(number, len(planes), on_progress)
+        part = Part(number, len(planes), on_progress)
         found = _Correction(workspace, item, each, frozenset(_indices(here, geometry, each)), part).done()
         item, report = replace(item, mask=found.mask), report or found.report
         lines.update(found.lines if each == plane else {})
@@ -123,14 +123,21 @@ def correct(
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Counts the work on one plane as a part of all."""
+class Part:
+    """Counts one piece of work of several, in percent.
+
+    Examples
+    --------
+    >>> Part(1, 3, lambda done, total: print(done, "of", total))(10, 20)
+    150 of 300
+    """
 
     number: int
     total: int
     on_progress: OnProgress | None
 
     def __call__(self, done: int, total: int) -> None:
+        """Pass a count on as a share of all."""
         if self.on_progress is not None:
             self.on_progress(100 * self.number + 100 * done // max(total, 1), 100 * self.total)
 
@@ -153,7 +160,7 @@ class _Correction:
         after = before.copy()
         lines: dict[int, SliceReport] = {}
         for done, index in enumerate(sorted(self.fresh)):
-            self.on_progress(done, 2 * len(self.fresh))
+            Part(0, 2, self.on_progress)(done, len(self.fresh))
             found = slice_answer(self.workspace, self.item, self.plane, index)
             slice_of(after, self.axes, index)[...] = found.mask
             lines[index] = SliceReport(index, "prompted", None, self._area(found.mask), found.score)
@@ -181,7 +188,7 @@ class _Correction:
             ).packed.size
         ]
         stops = StopRules(first_index=first, last_index=last)
-        half = _Second(self.on_progress)
+        half = Part(1, 2, self.on_progress)
         return self.workspace.segment(drawn, plane=self.plane, stops=stops, on_progress=half)
 
     def _ends(self, before: BoolArray, reach: int) -> tuple[int, int]:
@@ -247,16 +254,6 @@ class _Correction:
     def _area(self, mask: BoolArray) -> float:
         spacing = self.workspace.volume.geometry.spacing_mm
         return int(np.count_nonzero(mask)) * spacing[self.axes.row] * spacing[self.axes.column]
-
-
-@dataclass(frozen=True)
-class _Second:
-    """Counts as the second half of the work."""
-
-    on_progress: OnProgress
-
-    def __call__(self, done: int, total: int) -> None:
-        self.on_progress(total + done, 2 * total)
 
 
 def _touching_within(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from voxsam.corrections import correct
+from voxsam.corrections import Part, correct, plane_of
+from voxsam.cropped import CroppedMask
 from voxsam.edited_session import EditedSession
 from voxsam.edits import Edit, Reach, Segmented, check_reach
 from voxsam.errors import SessionError, Superseded
@@ -218,8 +219,15 @@ class LocalSession(EditedSession):
         span = span_of(reach, item.prompts, geometry, plane)
         rules = stops_within(stops, span, geometry, plane)
         watch = self._watched(item, token, on_progress)
-        result = workspace.segment(item.prompts, plane=plane, stops=rules, on_progress=watch)
-        found = joined(item.mask, np.asarray(result.mask.array), span, geometry.axes_of(plane))
+        aside = [prompt for prompt in item.prompts if plane_of(prompt, geometry, plane) != plane]
+        first = Part(0, 2, watch) if aside else watch
+        result = workspace.segment(item.prompts, plane=plane, stops=rules, on_progress=first)
+        array = np.asarray(result.mask.array)
+        if aside:  # what was drawn on other planes corrects what was found across this one
+            heard = tuple(prompt for prompt in item.prompts if prompt not in aside)
+            made = replace(item, mask=CroppedMask.of(array), answered=heard)
+            array = correct(workspace, made, aside, plane, on_progress=Part(1, 2, watch)).mask.to_array()
+        found = joined(item.mask, array, span, geometry.axes_of(plane))
         report = joined_report(item.report, result.report, span, found.voxels * geometry.voxel_volume_mm3 / 1000)
         step = Segmented(object_id, "propagate", reach, asdict(stops) if stops else None, found, report)
         return self._finished(step, item, token)

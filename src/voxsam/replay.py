@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxsam.corrections import Part
 from voxsam.edit_json import Codec
 from voxsam.edits import Edit, Segmented
 from voxsam.errors import ModelError, SessionError
@@ -110,20 +111,8 @@ def _perform(edits: Sequence[Edit], session: LocalSession, on_progress: OnProgre
     total = sum(isinstance(edit, Segmented) for edit in edits)
     done = 0
     for edit in edits:
-        session.perform(edit, on_progress=_Part(done, total, on_progress) if on_progress else None)
+        session.perform(edit, on_progress=Part(done, total, on_progress) if on_progress else None)
         done += isinstance(edit, Segmented)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Counts one propagation of several, in percent."""
-
-    before: int
-    total: int
-    on_progress: OnProgress
-
-    def __call__(self, done: int, total: int) -> None:
-        self.on_progress(100 * self.before + 100 * done // max(total, 1), 100 * self.total)
 
 
 def _model_of(document: SessionDocument, device: str) -> tuple[PromptableModel, tuple[str, ...]]:

@@ -107,6 +107,8 @@ def test_a_slice_drawn_on_another_plane_corrects_along_that_plane(scan: Volume) 
     assert 5 in changed_slices(session, organ, before, axis=1)
     assert np.array_equal(after[:, 14:26, 10:22], before[:, 14:26, 10:22])
     assert not session.state.object(organ).is_stale
+    session.propagate(organ)  # across axial slices, and the drawing stays as it was drawn
+    assert np.array_equal(np.asarray(session.mask(organ).array)[:, 5, :], drawn)
 
 
 def test_a_prompt_that_was_taken_back_makes_the_whole_mask_anew(scan: Volume) -> None:

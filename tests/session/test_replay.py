@@ -10,6 +10,7 @@ import pytest
 
 from voxsam import io
 from voxsam.errors import ModelError, SessionError
+from voxsam.evaluate import load_cases
 from voxsam.local import open_session
 from voxsam.prompts import Box, Point
 from voxsam.replay import replay
@@ -100,3 +101,26 @@ def test_the_command_writes_the_same_label_map(sample_dir: Path, saved: Path, tm
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "belongs to another scan" in refused.stderr
+
+
+@pytest.mark.realdata
+def test_a_session_on_a_real_scan_replays_to_the_voxel(data_dir: Path, tmp_path: Path) -> None:
+    case = min(load_cases(data_dir), key=lambda each: each.image.stat().st_size)
+    volume, truth = io.load_volume(case.image), io.load_mask(case.mask)
+    axis = volume.geometry.axes_of(volume.geometry.native_plane).normal
+    held = np.argwhere(np.moveaxis(np.asarray(truth.array) == truth.values[0], axis, 0))
+    index = int(np.bincount(held[:, 0]).argmax())
+    low, high = (np.insert(edge(held[held[:, 0] == index, 1:], axis=0), axis, index) for edge in (np.min, np.max))
+    with open_session(volume) as session:
+        organ = session.add_object("organ")
+        session.add_prompt(organ, Box(tuple(low), tuple(high)))
+        session.propagate(organ, reach=(max(0, index - 3), index))
+        session.accept_slice(organ, np.moveaxis(np.asarray(truth.array), axis, 0)[index - 1] == truth.values[0],
+                             plane=volume.geometry.native_plane, index=index - 1)  # fmt: skip
+        session.refine(organ)
+        session.save(tmp_path / "work.json")
+    again = replay(tmp_path / "work.json", volume)
+    assert again.session.state.object(organ).mask is not None
+    again.session.close()
+    assert again.changed == ()
+    assert again.differences == ()
