@@ -23,13 +23,14 @@ from phantoms import (
 from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import Cancelled, PromptError
 from voxsam.geometry import PLANES, Geometry, Plane
+from voxsam.looks import Look
 from voxsam.models.base import Embedding, SliceLogits, SlicePrompts
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt
 from voxsam.propagate import CarryRules, Propagation, StopRules, propagate
 from voxsam.report import SliceReport
 from voxsam.views import SliceStack, slice_of
 from voxsam.volume import Mask, Volume
-from voxsam.walk import Look, islands_touching
+from voxsam.walk import islands_touching
 from voxsam.windowing import Window
 
 WINDOWS = (Window(400, 40),)

@@ -20,7 +20,7 @@ from voxsam.prompts import Prompt
 from voxsam.report import SliceReport, SliceSource
 from voxsam.seeds import SeedPlan, plan_seeds
 from voxsam.views import View, slice_of
-from voxsam.walk import CarryRules, Look, Step, StopRules, Walker, islands_touching
+from voxsam.walk import CarryRules, Step, StopRules, Told, Walker, islands_touching
 from voxsam.windowing import Window
 from voxsam.zoom import ZoomRules, bounds_of, union_of
 
@@ -30,7 +30,6 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 OnProgress: TypeAlias = Callable[[int, int], None]
 Found: TypeAlias = tuple[KeptStep, SliceReport]
-Looks: TypeAlias = tuple[Look, ...]
 
 #: Two walks of which the smaller mask shares less than this with the other do not know the way; the shape is drawn
 #: between the prompted slices instead.
@@ -166,17 +165,17 @@ class _Work:
 
     def joined(self, seeds: Mapping[int, Step], first: int, last: int) -> dict[int, Found]:
         """Go outward from the seeds, and between them; slices in order."""
-        looks = self.walker.looks_of(seeds.values())
+        told = self.walker.told_by(seeds.values())
         found: dict[int, Found] = {}
         for index, step in seeds.items():
             reason = self._doubt_of(step) if step.mask.any() else "nothing was found here"
             report = SliceReport(index, "prompted", None, step.area_mm2, step.quality, reason)
             found[index] = (self._put_away(step), report)
         order = sorted(seeds)
-        found.update(self._outward(seeds[order[0]], -1, first, looks))
-        found.update(self._outward(seeds[order[-1]], +1, last, looks))
+        found.update(self._outward(seeds[order[0]], -1, first, told))
+        found.update(self._outward(seeds[order[-1]], +1, last, told))
         for low, high in pairwise(order):
-            found.update(self._between(seeds[low], seeds[high], looks))
+            found.update(self._between(seeds[low], seeds[high], told))
         return dict(sorted(found.items()))
 
     def _seed(self, index: int, earlier: Step | None) -> Step:
@@ -208,10 +207,10 @@ class _Work:
         """Keep no more of a step than will be asked for: everything where clicks will correct it."""
         return KeptStep.entire(step) if step.index in self.plan.corrections else KeptStep.of(step, logits=logits)
 
-    def _outward(self, start: Step, direction: int, last: int, looks: Looks) -> dict[int, Found]:
+    def _outward(self, start: Step, direction: int, last: int, told: Told) -> dict[int, Found]:
         indices, reason = self._way_out(start.index, direction, last)
         found: dict[int, Found] = {}
-        for step in self._walked(start, indices, looks):
+        for step in self._walked(start, indices, told):
             source: SliceSource = "stopped" if step.reason else "propagated"
             found[step.index] = (self._put_away(step), _report_of(step, source, step.reason))
             if step.reason:
@@ -237,25 +236,25 @@ class _Work:
         end, reason = min(limits, key=lambda limit: limit[0] * direction)
         return list(range(start + direction, end + direction, direction)), reason
 
-    def _walked(self, start: Step, indices: Sequence[int], looks: Looks, share: float = 1.0) -> Iterator[Step]:
+    def _walked(self, start: Step, indices: Sequence[int], told: Told, share: float = 1.0) -> Iterator[Step]:
         if not start.mask.any():
             return
-        for step in self.walker.steps(start, indices, looks):
+        for step in self.walker.steps(start, indices, told):
             self.progress.add(share)
             yield step
 
-    def _between(self, low: Step, high: Step, looks: Looks) -> dict[int, Found]:
+    def _between(self, low: Step, high: Step, told: Told) -> dict[int, Found]:
         """Go from both ends, blend by distance; draw the shape between them where neither knows the way."""
         first = low.index if self.stops.first_index is None else max(low.index, self.stops.first_index - 1)
         last = high.index if self.stops.last_index is None else min(high.index, self.stops.last_index + 1)
         indices = range(first + 1, last)
         upward = {
             step.index: self._put_away(step, logits=True)
-            for step in self._walked(low, indices, looks, 0.5)
+            for step in self._walked(low, indices, told, 0.5)
             if not step.reason
         }
         found: dict[int, Found] = {}
-        for step in self._walked(high, indices[::-1], looks, 0.5):
+        for step in self._walked(high, indices[::-1], told, 0.5):
             if not step.reason:
                 met = upward.pop(step.index, None)
                 if met is None:

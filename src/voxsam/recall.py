@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,14 @@ class Known:
         In array order; positive inside.
     prompted : bool
         A user said so.
+    pointer : Any
+        `SliceLogits.pointer` of the answer, where it was not changed.
     """
 
     index: int
     logits: npt.NDArray[np.float32]
     prompted: bool
+    pointer: Any = None
 
 
 class Recall:
@@ -88,7 +92,9 @@ class Recall:
         if key not in self._made:
             there = replace(view, index=known.index)
             logits = self._store.stack.frame(there).slice_to_view(known.logits)
-            self._made[key] = self._store.remember(self._store.get(there), logits, prompted=known.prompted)
+            embedding = self._store.get(there)
+            pointer = known.pointer
+            self._made[key] = self._store.remember(embedding, logits, prompted=known.prompted, pointer=pointer)
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return self._made[key]

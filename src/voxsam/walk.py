@@ -12,20 +12,19 @@ from scipy import ndimage
 
 from voxsam.cuts import SliceCut
 from voxsam.embeddings import EmbeddingStore
+from voxsam.looks import Look
 from voxsam.predict import GIVEN_LOGIT, ask, overlap_of, to_pixels
 from voxsam.prompts import Box
 from voxsam.recall import Known, Recall
 from voxsam.views import View, ViewFrame, slice_of
 from voxsam.zoom import Bounds, ZoomRules, bounds_of
 
-__all__ = ["CarryRules", "Look", "Step", "StopRules", "Walker", "drawn_logits", "islands_touching"]
+__all__ = ["CarryRules", "Step", "StopRules", "Told", "Walker", "drawn_logits", "islands_touching"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 Carried = Literal["memory", "mask", "box", "point"]
 
-#: Bins of a histogram of voxel values, and its smoothing in bins: objects have few voxels on a slice.
-_LOOK_BINS, _LOOK_SMOOTHING = 24, 1.5
 #: Few voxels spread by chance: the likeness asked for is less by this over the root of their number.
 _LOOK_CHANCE = 0.5
 #: A prompted slice with less than this part of the largest one's area does not say how the object looks.
@@ -126,6 +125,8 @@ class Step:
     area_mm2 : float
     reason : str
         Why it is not taken; empty where it is.
+    pointer : Any
+        `SliceLogits.pointer`, where the mask is the model's own answer unchanged.
     """
 
     index: int
@@ -135,6 +136,7 @@ class Step:
     overlap: float | None = None
     quality: float | None = None
     reason: str = ""
+    pointer: Any = None
 
     def to_logits(self) -> FloatArray:
         """Return the logits; those of a drawn mask are made from it."""
@@ -147,49 +149,18 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """How the voxel values of an object are spread, to tell where something else goes on in its place.
+class Told:
+    """What the prompted slices tell about the others.
 
-    Examples
-    --------
-    >>> look = Look.of(np.array([10, 12, 14, 11, 13]))
-    >>> look.likeness(np.array([11, 12, 13])) > 0.6 > look.likeness(np.array([90, 95, 99]))
-    True
+    Parameters
+    ----------
+    looks : tuple of Look
+    prompted : tuple of Step
+        For a model that remembers slices.
     """
 
-    low: float
-    high: float
-    shares: npt.NDArray[np.float64] | None
-
-    @classmethod
-    def of(cls, values: npt.NDArray[Any]) -> Look:
-        """Take the values of the object on the prompted slices, in any order."""
-        finite = _finite(values)
-        if not finite.size:
-            return cls(0.0, 1.0, None)
-        low, high = np.percentile(finite, (2, 98)).tolist()
-        margin = max((high - low) / 2, 1e-6 * max(abs(low), abs(high), 1.0))
-        empty = cls(low - margin, high + margin, None)
-        return replace(empty, shares=empty._shares_of(finite))
-
-    def likeness(self, values: npt.NDArray[Any]) -> float:
-        """Return how much of the spread is shared: 1 for the same, 0 for nothing; 1 where nothing can be said."""
-        finite = _finite(values)
-        if self.shares is None or not finite.size:
-            return 1.0
-        return float(np.minimum(self._shares_of(finite), self.shares).sum())
-
-    def _shares_of(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return a smoothed histogram; its ends take what lies beyond."""
-        bins = np.clip((values - self.low) / (self.high - self.low) * _LOOK_BINS, 0, _LOOK_BINS - 1).astype(np.intp)
-        counts = np.bincount(bins, minlength=_LOOK_BINS).astype(np.float64)
-        smooth = ndimage.gaussian_filter1d(counts, _LOOK_SMOOTHING, mode="nearest")
-        return np.asarray(smooth / smooth.sum())
-
-
-def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    found = np.asarray(values, np.float64).ravel()
-    return found[np.isfinite(found)]
+    looks: tuple[Look, ...]
+    prompted: tuple[Step, ...]
 
 
 class Walker:
@@ -227,25 +198,26 @@ class Walker:
         ways = _WAYS_WITH_MEMORY if carry.memory and store.memory_slots else _WAYS
         self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in ways))
 
-    def steps(self, start: Step, indices: Iterable[int], looks: Sequence[Look]) -> Iterator[Step]:
+    def steps(self, start: Step, indices: Iterable[int], told: Told) -> Iterator[Step]:
         """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last."""
-        last, recall = start, self._recall_of(start)
+        last, recall = start, self._recall_of(start, told.prompted)
         for index in indices:
             step = self._next(last, index, recall)
-            step = replace(step, reason=self._why_not(step, last, looks))
+            step = replace(step, reason=self._why_not(step, last, told.looks))
             yield step
             if step.reason:
                 return
             last = step
             if recall is not None:
-                recall.add(Known(index, step.agreed_logits(), prompted=False))
+                recall.add(Known(index, step.agreed_logits(), prompted=False, pointer=step.pointer))
 
-    def looks_of(self, starts: Iterable[Step]) -> tuple[Look, ...]:
-        """Learn what the object looks like on each prompted slice; the tip of an organ is too small to tell."""
-        sizes = [(start, int(np.count_nonzero(start.mask))) for start in starts]
+    def told_by(self, prompted: Iterable[Step]) -> Told:
+        """Learn from the prompted slices what the object looks like; the tip of an organ is too small to tell."""
+        sizes = [(step, int(np.count_nonzero(step.mask))) for step in prompted]
         largest = max(size for _, size in sizes)
-        telling = (start for start, size in sizes if size * _LOOK_TIP >= largest)
-        return tuple(Look.of(self._values(start.index)[start.mask]) for start in telling)
+        telling = [step for step, size in sizes if size * _LOOK_TIP >= largest]
+        looks = tuple(Look.of(self._values(step.index)[step.mask]) for step in telling)
+        return Told(looks, tuple(step for step in telling if step.mask.any()))
 
     def area_of(self, mask: BoolArray) -> float:
         """Return the area of a mask in mm²."""
@@ -258,10 +230,11 @@ class Walker:
     def _values(self, index: int) -> npt.NDArray[Any]:
         return slice_of(self._store.stack.prepare(self._view.enhance).array, self.axes, index)
 
-    def _recall_of(self, start: Step) -> Recall | None:
+    def _recall_of(self, start: Step, prompted: Sequence[Step]) -> Recall | None:
         if not (self._carry.memory and self._store.memory_slots):
             return None
-        return Recall(self._store, [Known(start.index, start.agreed_logits(), prompted=True)])
+        shown = {step.index: step for step in (*prompted, start)}
+        return Recall(self._store, [Known(i, step.agreed_logits(), prompted=True) for i, step in shown.items()])
 
     def _next(self, last: Step, index: int, recall: Recall | None) -> Step:
         bounds = bounds_of(last.mask)
@@ -298,8 +271,9 @@ class Walker:
             answer = ask(self._store, view, cut, shown)
         logits = frame.view_to_slice(answer.logits[answer.best])
         mask = self.bounded(self._reached(logits > 0, last.mask, bounds, frame))
-        overlap = overlap_of(mask, last.mask)
-        return Step(view.index, logits, mask, self.area_of(mask), overlap, float(answer.scores[answer.best]))
+        overlap, score = overlap_of(mask, last.mask), float(answer.scores[answer.best])
+        pointer = answer.pointer if np.array_equal(mask, logits > 0) else None
+        return Step(view.index, logits, mask, self.area_of(mask), overlap, score, pointer=pointer)
 
     def _why_not(self, step: Step, last: Step, looks: Sequence[Look]) -> str:
         stops, overlap, quality = self._stops, step.overlap or 0.0, step.quality
