@@ -16,6 +16,7 @@ from voxsam.embedding_files import EmbeddingFiles
 from voxsam.embeddings import EmbeddingStore, default_cache_dir
 from voxsam.errors import Cancelled, StoreError
 from voxsam.models.base import Embedding
+from voxsam.models.runtime import Runtime
 from voxsam.views import SliceStack, View
 from voxsam.volume import Volume
 from voxsam.windowing import Window
@@ -416,3 +417,43 @@ def test_the_default_cache_is_for_the_user_alone_and_a_named_one_follows_the_uma
     assert named is not None
     assert own.stat().st_mode & 0o077 == 0
     assert named.stat().st_mode == plain.stat().st_mode
+
+
+class BatchModel(FloodFillModel):
+    """Flood fill that takes several views at once."""
+
+    batch_size = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def encode_batch(self, views: list[np.ndarray]) -> list[Embedding]:
+        self.batches.append(len(views))
+        return [self.encode(pixels) for pixels in views]
+
+
+def test_ahead_of_use_views_are_encoded_in_the_models_batches(volume: Volume) -> None:
+    model, one_by_one = BatchModel(), FloodFillModel()
+    store, other = EmbeddingStore(model, volume), EmbeddingStore(one_by_one, volume)
+    store.get(view_of(2))  # what is there already is left out
+    views = [view_of(index) for index in range(8)]
+    seen: list[tuple[int, int]] = []
+    assert store.precompute(views, on_progress=lambda done, total: seen.append((done, total))) == 7
+    assert other.precompute(views) == 8
+    assert model.batches == [3, 3]  # and one alone
+    assert model.encoded == 8
+    assert seen[-1] == (8, 8)
+    for view in views:
+        np.testing.assert_array_equal(store.get(view).features["grey"], other.get(view).features["grey"])
+    assert model.encoded == 8
+
+
+def test_embeddings_of_another_precision_are_kept_apart(volume: Volume, tmp_path: Path) -> None:
+    exact, reduced = FloodFillModel(), FloodFillModel()
+    reduced.runtime = Runtime("openvino", "bf16")  # type: ignore[attr-defined]
+    on_a_gpu = FloodFillModel()
+    on_a_gpu.runtime = Runtime(device="cuda:0")  # type: ignore[attr-defined]
+    folders = [EmbeddingStore(model, volume, cache_dir=tmp_path).folder for model in (exact, reduced, on_a_gpu)]
+    assert folders[0] != folders[1]
+    assert folders[0] == folders[2]
