@@ -284,7 +284,7 @@ def weights_sha256_of(method: Method, *, device: str = "auto") -> str:
 @lru_cache(maxsize=4)
 def _loaded(name: str, weights: Path | None, device: str) -> PromptableModel:
     """Load a model once a process, not once a scan."""
-    return load_model(name, weights=weights, device=device)
+    return load_model(name, weights=weights, device=device, precision="fp32")  # figures that compare anywhere
 
 
 def _middle(box: SimulatedBox | None) -> tuple[int, ...]:
