@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from dataclasses import replace
@@ -135,3 +136,12 @@ def test_preprocessing_is_each_checkpoints_own(name: str, input_size: int, resiz
     assert (preprocessing.std == (0.229, 0.224, 0.225)) == normal
     assert (preprocessing.stretch == "input") != normal
     assert len({repr(other.preprocessing) for other in CARDS.values()}) > 4  # part of every cache's key
+
+
+def test_the_guide_names_every_model_and_its_examples_run() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "models.md"
+    text = guide.read_text(encoding="utf-8")
+    short = {name: f"`-{name.removeprefix('sam2.1-')}`" for name in CARDS}  # as in a row of several sizes
+    assert [name for name in CARDS if f"`{name}`" not in text and short[name] not in text] == []
+    assert all(known.licence in text for known in CARDS.values())
+    assert doctest.testfile(str(guide), module_relative=False).failed == 0

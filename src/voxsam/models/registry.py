@@ -94,11 +94,11 @@ def load_model(
     where = resolve_device(device_for(backend, device))  # before a long download
     check_choice(backend, precision, where)
     path = ensure(chosen, weights, on_progress=on_progress)
-    for remark in _remarks(chosen, path):
-        warnings.warn(remark, stacklevel=2)
     module, _, function = chosen.builder.partition(":")
     build: Callable[[ModelCard, Path, str], PromptableModel] = getattr(import_module(module), function)
     model = build(chosen, path, where)
+    for remark in _remarks(chosen, path):
+        warnings.warn(remark, stacklevel=2)
     from voxsam.models.backends.apply import use_runtime
 
     use_runtime(model, backend=backend, precision=precision, device=where)

@@ -358,7 +358,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{path} is torn or no torch checkpoint ({_first_line(error)}); download it again"
+            f"{path} is torn or no torch checkpoint ({_first_line(error).split('. ')[0]}); download it again"
         ) from error
     state = state_within(content)
     if state is None:
