@@ -43,6 +43,8 @@ __all__ = [
 SCHEMA = "voxsam-journal/1"
 SUFFIX = ".voxsam-journal"
 
+#: What a network folder says that knows no locks: two sessions on one journal are then for the user to avoid.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 #: Of a scan's fingerprint, what a file name carries.
 _DIGITS = 24
 
@@ -270,6 +272,8 @@ def _lock(file: FileIO | None, path: Path) -> None:
         else:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as fault:
+        if fault.errno in _NO_LOCKS:
+            return
         file.close()
         if fault.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             raise SessionError(f"another session is at work on {path}; close it first, or begin a new one") from fault
