@@ -105,9 +105,7 @@ def test_a_file_found_by_its_name_must_have_the_published_hash(
 ) -> None:
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     (tmp_path / "tiny.pth").write_bytes(site.body[:-100])
-    with pytest.raises(
-        WeightsError, match=r"is not the published file: expected sha256 \w+, got sha256 \w+\. It may"
-    ):
+    with pytest.raises(WeightsError, match=r"is not the published file: expected sha256 \w+, got sha256 \w+\. It may"):
         weights.find(site.card)
     assert weights.find(with_file(site.card, sha256=None)) == tmp_path / "tiny.pth"
     assert weights.find(site.card, verified=False) == tmp_path / "tiny.pth"  # a list need not read gigabytes

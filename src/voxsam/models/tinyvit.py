@@ -103,7 +103,7 @@ def fold_norms(network: nn.Module) -> None:
     >>> x = torch.ones(1, 4, 5, 5)
     >>> before = block(x)
     >>> fold_norms(block)
-    >>> type(block.conv1).__name__, bool((block(x) - before).abs().max() < 1e-6)
+    >>> type(block.conv2).__name__, bool((block(x) - before).abs().max() < 1e-6)
     ('Conv2d', True)
     """
     for module in list(network.modules()):
