@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from voxsam.cuts import SliceCut, anchors_of
 from voxsam.embeddings import EmbeddingStore
-from voxsam.geometry import Plane
+from voxsam.geometry import Plane, PlaneAxes
 from voxsam.interpolate import interpolate_signed_distance
 from voxsam.kept import KeptStep
 from voxsam.predict import overlap_of, predict_cut
-from voxsam.prompts import Prompt
+from voxsam.prompts import Box, Prompt
 from voxsam.report import SliceReport, SliceSource
 from voxsam.seeds import SeedPlan, plan_seeds
 from voxsam.views import View, slice_of
@@ -112,7 +112,8 @@ def propagate(
     stops = stops or StopRules()
     zoom = (zoom or ZoomRules()) if auto_zoom else None
     view = store.stack.view(plane, plan.main[0], windows)
-    walker = Walker(store, view, stops=stops, carry=carry or CarryRules(), zoom=zoom, bounds=plan.bounds)
+    span = range(plan.first_index, plan.last_index + 1) if plan.bounds else range(0)
+    walker = Walker(store, view, stops=stops, carry=carry or CarryRules(), zoom=zoom, bounds=plan.bounds, span=span)
     work = _Work(store, view, plan, stops, walker, zoom, _Progress(on_progress, _slices_in(plan)))
     found = work.joined(work.seeds(), plan.first_index, plan.last_index)
     work.progress.finish()
@@ -186,6 +187,8 @@ class _Work:
         view = replace(self.view, index=index)
         answer = predict_cut(self.store, view, cut, logits, auto_zoom=self.zoom is not None, zoom=self.zoom)
         mask = self.walker.bounded(self._anchored(answer.mask, cut, earlier))
+        if cut.boxes and not mask.any():  # the box says that something is there
+            mask = ellipse_in(cut.boxes[0], self.walker.axes, mask.shape)
         self.progress.add()
         return Step(index, answer.logits, mask, self.walker.area_of(mask), quality=answer.score)
 
@@ -279,6 +282,23 @@ class _Work:
             step = Step(index, None, mask, self.walker.area_of(mask), reason=_DRAWN_BETWEEN)
             found[index] = (self._put_away(step), _report_of(step, "interpolated", step.reason))
         return found
+
+
+def ellipse_in(box: Box, axes: PlaneAxes, slice_shape: tuple[int, int]) -> BoolArray:
+    """Return the ellipse that fills a box on its slice: what a box means where nothing is seen.
+
+    Examples
+    --------
+    >>> from voxsam.geometry import Geometry
+    >>> axes = Geometry.from_spacing((3, 8, 8)).axes_of("axial")
+    >>> ellipse_in(Box((1, 2, 1), (1, 4, 5)), axes, (8, 8)).sum(axis=1).tolist()
+    [0, 0, 3, 5, 3, 0, 0, 0]
+    """
+    radius = np.zeros(slice_shape)
+    for axis, at in zip((axes.row, axes.column), np.ogrid[: slice_shape[0], : slice_shape[1]], strict=True):
+        middle, half = (box.low_zyx[axis] + box.high_zyx[axis]) / 2, (box.high_zyx[axis] - box.low_zyx[axis] + 1) / 2
+        radius = radius + ((at - middle) / half) ** 2
+    return radius <= 1
 
 
 def _share_of(index: int, low: Step, high: Step) -> float:

@@ -177,6 +177,8 @@ class Walker:
         None: always look at whole slices.
     bounds : Bounds or None
         Nothing outside these rows and columns belongs to the object.
+    span : range
+        Slices on which the object is known to be, from a box with an extent: no rule stops there.
     """
 
     def __init__(
@@ -188,10 +190,11 @@ class Walker:
         carry: CarryRules,
         zoom: ZoomRules | None,
         bounds: Bounds | None = None,
+        span: range = range(0),
     ) -> None:
         geometry = store.stack.volume.geometry
         self._store, self._view = store, replace(view, region=None)
-        self._stops, self._carry, self._bounds = stops, carry, bounds
+        self._stops, self._carry, self._bounds, self._span = stops, carry, bounds, span
         self._zoom = None if zoom is None else replace(zoom, below_share=min(zoom.below_share, carry.near_share))
         self.axes = geometry.axes_of(view.plane)
         self.spacing_mm = (geometry.spacing_mm[self.axes.row], geometry.spacing_mm[self.axes.column])
@@ -204,6 +207,8 @@ class Walker:
         for index in indices:
             step = self._next(last, index, recall)
             step = replace(step, reason=self._why_not(step, last, told.looks))
+            if step.reason and index in self._span:
+                step = self._known_to_be_here(index, last, recall)
             yield step
             if step.reason:
                 return
@@ -256,6 +261,21 @@ class Walker:
         assert best is not None  # noqa: S101 - some way is not empty
         return best
 
+    def _known_to_be_here(self, index: int, last: Step, recall: Recall | None) -> Step:
+        """Answer where the object must be: by the box that says so, else as on the slice before."""
+        view = replace(self._view, index=index)
+        frame = self._store.stack.frame(view)
+        if self._bounds is not None and min(frame.slice_shape) > 1:
+            prompts = to_pixels(SliceCut(boxes=(_flat_box(self._bounds, frame),)), frame)
+            embedding = self._store.get(view)
+            answer = self._store.decode(embedding, prompts) if recall is None else recall.ask(view, prompts)
+            logits = frame.view_to_slice(answer.logits[answer.best])
+            mask = self.bounded(logits > 0)
+            overlap = overlap_of(mask, last.mask)
+            if overlap >= self._stops.min_overlap:
+                return Step(index, logits, mask, self.area_of(mask), overlap, float(answer.scores[answer.best]))
+        return Step(index, None, last.mask, last.area_mm2, overlap=1.0, quality=0.0)
+
     def _asked(self, way: tuple[Carried, ...], last: Step, bounds: Bounds, view: View, recall: Recall | None) -> Step:
         frame = self._store.stack.frame(view)
         cut = SliceCut(boxes=self._box(bounds, frame) if "box" in way else ())
@@ -300,13 +320,7 @@ class Walker:
     def _box(self, bounds: Bounds, frame: ViewFrame) -> tuple[Box, ...]:
         if min(frame.slice_shape) < 2:
             return ()
-        row, row_stop, column, column_stop = self._grown(bounds, self._carry.box_margin_mm, frame)
-        corners = np.zeros((2, 3))
-        corners[:, frame.axes.normal] = frame.index
-        corners[:, frame.axes.row] = row, row_stop - 1
-        corners[:, frame.axes.column] = column, column_stop - 1
-        low, high = corners.tolist()
-        return (Box((low[0], low[1], low[2]), (high[0], high[1], high[2])),)
+        return (_flat_box(self._grown(bounds, self._carry.box_margin_mm, frame), frame),)
 
     def _reached(self, mask: BoolArray, last: BoolArray, bounds: Bounds, frame: ViewFrame) -> BoolArray:
         """Keep the islands, within reach of the last box, that touch the last mask."""
@@ -346,6 +360,16 @@ def drawn_logits(mask: BoolArray) -> FloatArray:
     """Return a drawn mask as logits."""
     logits: FloatArray = np.where(mask, np.float32(GIVEN_LOGIT), np.float32(-GIVEN_LOGIT))
     return logits
+
+
+def _flat_box(bounds: Bounds, frame: ViewFrame) -> Box:
+    row, row_stop, column, column_stop = bounds
+    corners = np.zeros((2, 3))
+    corners[:, frame.axes.normal] = frame.index
+    corners[:, frame.axes.row] = row, row_stop - 1
+    corners[:, frame.axes.column] = column, column_stop - 1
+    low, high = corners.tolist()
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def _consistency(step: Step) -> float:

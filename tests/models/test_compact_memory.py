@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from contracts.model_contract import SHAPE, disc_logits, view
+from contracts.tracking_contract import TrackingModelContract
 from voxsam.errors import ModelError, PromptError
 from voxsam.models.base import SlicePrompts, TrackingModel
 from voxsam.models.compact import CompactModel
@@ -67,6 +68,15 @@ def test_no_memory_is_given_as_zeros() -> None:
         memory.match, memory.inside, memory.object_looks, memory.surrounding_looks, torch.zeros(1, 1, dtype=torch.bool)
     )
     assert not CompactMemory()(match_of(square(9, 9)), nothing).any()
+
+
+class TestCompactTracks(TrackingModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls) -> CompactModel:
+        model = load_model("compact")
+        assert isinstance(model, CompactModel)
+        return model
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ __all__ = ["CompactModel", "build_compact"]
 
 MULTIPLE_PX = 16  # the coarsest features
 MEMORY_SLOTS = 3
+MEMORY_PARTS = {"match", "inside", "object_looks", "surrounding_looks"}
 PADDING_LABEL = -1
 BATCH_ON_A_GPU = 32  # views; halved where the memory does not suffice
 LOGIT_LIMIT = 20.0  # as in training; a fill of -1e4 outside a region says no more
@@ -215,19 +216,31 @@ class CompactModel:
         if not memories:
             raise ModelError(f"{self._card.name} was asked to track without a memory; call decode, or remember a view")
         features = self._features(embedding)
-        nearest = min(memories, key=lambda memory: abs(memory[0]))[1].features
+        shown = [(offset, self._recalled(memory)) for offset, memory in memories]
+        nearest = min(shown, key=lambda memory: abs(memory[0]))[1]
         if nearest["match"].shape != features["match"].shape:
             raise ModelError(
                 f"the memory is of a view whose features are {tuple(nearest['match'].shape)}, this view's are "
                 f"{tuple(features['match'].shape)}; remember the same region of the other slice"
             )
         objects, surroundings = (
-            torch.stack([memory.features[name] for _, memory in memories]).mean(0)
+            torch.stack([memory[name] for _, memory in sorted(shown, key=lambda memory: memory[0])]).mean(0)
             for name in ("object_looks", "surrounding_looks")
         )
         given = torch.ones(1, 1, dtype=torch.bool, device=self._device)
         memory = MemoryBatch(nearest["match"], nearest["inside"], objects, surroundings, given)
         return self._answer(features, embedding.image_shape, prompts, memory)
+
+    def _recalled(self, memory: Memory) -> dict[str, Tensor]:
+        """Bring a memory back to the device, from wherever it was kept."""
+        if set(memory.features) != MEMORY_PARTS:
+            raise ModelError(f"{self._card.name} needs its own memory; got one of {sorted(memory.features)}")
+        return {
+            name: (found if isinstance(found, Tensor) else torch.tensor(np.asarray(found))).to(
+                self._device, torch.float32
+            )
+            for name, found in memory.features.items()
+        }
 
     def _answer(
         self,
