@@ -109,8 +109,8 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, path: Path, records: Records) -> Journal:
-        """Go on where a journal ends; what was torn off its end goes, what was damaged is put aside first.
+    def reopen(cls, path: Path) -> Journal:
+        """Open one that exists, and keep others out; read it then, and `go_on_after` what is whole of it.
 
         Raises
         ------
@@ -122,15 +122,25 @@ class Journal:
         except OSError as fault:
             raise _unwritable(path, fault) from fault
         _lock(file, path)
+        return cls(path, file, 0)
+
+    def go_on_after(self, records: Records) -> None:
+        """Cut off what was torn; where more is damaged than a kill does, the file is copied first.
+
+        Raises
+        ------
+        SessionError
+            If it cannot be written.
+        """
+        assert self._file is not None  # noqa: S101 - it was just opened
         try:
             if records.problem:
-                path.with_name(path.name + ".damaged").write_bytes(path.read_bytes())
-            file.truncate(records.size)
-            file.seek(records.size)
+                self.path.with_name(self.path.name + ".damaged").write_bytes(self.path.read_bytes())
+            self._file.truncate(records.size)
+            self._file.seek(records.size)
         except OSError as fault:
-            file.close()
-            raise _unwritable(path, fault) from fault
-        return cls(path, file, records.size)
+            raise _unwritable(self.path, fault) from fault
+        self._size = records.size
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Bring a record to the disk; when this returns, it is there.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from voxsam.edits import AddObject, AddPrompt
-from voxsam.errors import SessionError
+from voxsam.errors import SessionError, VoxsamError
 from voxsam.history import History
 from voxsam.journal import Journal, default_sessions_dir
 from voxsam.local_session import LocalSession, facts_of_session
@@ -197,8 +197,14 @@ def _journal_at(journal: Path | str | None, volume: Volume, history_mb: float) -
     """Read a journal that exists, and lock it; nothing of it is changed before it is known to be of this scan."""
     if journal is None or journal == "auto" or not Path(journal).exists():
         return Restored(History(SessionState(), budget_mb=history_mb)), None
-    begun, records = restored(Path(journal), volume, history_mb=history_mb)
-    return begun, Journal.reopen(Path(journal), records)
+    opened = Journal.reopen(Path(journal))  # before it is read: another session may be at its last edit
+    try:
+        begun, records = restored(Path(journal), volume, history_mb=history_mb)
+        opened.go_on_after(records)
+    except VoxsamError:
+        opened.close()
+        raise
+    return begun, opened
 
 
 def _kept(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from voxsam.edit_json import Codec, scan_to_json
 from voxsam.edits import AddObject, Edit
-from voxsam.errors import SessionError
+from voxsam.errors import InputError, SessionError
 from voxsam.history import History
 from voxsam.journal import Journal, Records, journals_of, new_journal_path, read_journal
 from voxsam.session_file import SessionDocument, edits_from_document, state_from_document
@@ -129,7 +129,7 @@ def restored(path: Path, volume: Volume, *, history_mb: float) -> tuple[Restored
     for number, record in enumerate(records.edits, start=1):
         try:
             _take(record, codec, history)
-        except SessionError as error:
+        except (SessionError, InputError) as error:
             problems.append(f"edit {number} of {path.name} and those after it were left out: {error}")
             break
         if record.get("edit") == "add_object":
