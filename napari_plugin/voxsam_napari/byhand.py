@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from voxsam.prompts import Point
 from voxsam_napari.layers import OwnLayers
@@ -22,8 +23,12 @@ def bind_brush(layers: OwnLayers, controller: Controller) -> None:
     """Take each stroke of the brush for a drawn slice."""
 
     def painted(_: Any) -> None:
+        if not layers.is_ours:
+            QTimer.singleShot(0, take)  # napari tells of a stroke before its last voxels are written
+
+    def take() -> None:
         view = controller.view
-        if layers.is_ours or controller.layers is not layers or view is None:
+        if controller.layers is not layers or view is None:
             return
         drawn = layers.picture.slice(view) == controller.current
         layers.picture.settle(view)
