@@ -71,7 +71,8 @@ def on(backend: str, precision: str, build: Callable[[], SamModel]) -> SamModel:
 
 
 def sam_of(name: str, network: nn.Module, folder: Path) -> Callable[[], SamModel]:
-    torch.save(network.state_dict(), folder / f"{name}.pth")
+    published = {key: value for key, value in network.state_dict().items() if not key.startswith("pixel_")}
+    torch.save(published, folder / f"{name}.pth")
     return lambda: build_sam(CARDS[name], folder / f"{name}.pth", "cpu")
 
 
