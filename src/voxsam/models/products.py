@@ -122,5 +122,7 @@ def _product() -> _Product:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    if not weight.T.is_contiguous():
+        weight = weight.contiguous()  # rows with gaps between them would go through a kernel a hundred times slower
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
     return result

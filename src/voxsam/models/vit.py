@@ -143,7 +143,7 @@ class GridAttention(nn.Module):
         """Mix ``(B, H, W, 3 * C)`` queries, keys and values to ``(B, H, W, C)``."""
         B, H, W, _ = qkv.shape
         split = qkv.view(B, H * W, 3, self.heads, -1)
-        q, k, v = split.permute(2, 0, 3, 1, 4).reshape(3, B * self.heads, H * W, -1)
+        q, k, v = split.permute(2, 0, 3, 1, 4).contiguous().view(3, B * self.heads, H * W, -1)
         grid = q.view(-1, H, W, q.shape[-1])
         row_terms = grid @ relative(self.rel_pos_h, H).transpose(1, 2)  # (B * heads, H, W, H)
         column_terms = (grid.transpose(1, 2) @ relative(self.rel_pos_w, W).transpose(1, 2)).transpose(1, 2)
