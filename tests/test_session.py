@@ -157,6 +157,12 @@ def test_a_preview_is_positive_inside() -> None:
     assert Preview("axial", 3, np.array([[-1.0, 2.0]], np.float32), 0.9).mask.tolist() == [[False, True]]
 
 
+def test_pixels_on_which_alternatives_disagree_are_uncertain() -> None:
+    answer, other = np.array([[-9.0, 9.0, 9.0]], np.float32), np.array([[-9.0, -9.0, 9.0]], np.float32)
+    preview = Preview("axial", 3, answer, 0.9, (other,))
+    assert preview.uncertainty.round(2).tolist() == [[0.0, 1.0, 0.0]]
+
+
 def test_a_report_is_rounded_to_what_it_means() -> None:
     line = SliceReport(3, "stopped", 0.123456, 12.3456, None, "overlap 0.12 is below 0.2")
     assert line.to_json() == {

@@ -72,6 +72,22 @@ class Preview:
         """(rows, columns) bool array: where the logits are positive."""
         return self.logits > 0
 
+    @property
+    def uncertainty(self) -> npt.NDArray[np.float32]:
+        """(rows, columns) float32 array in 0..1: how undecided each pixel is, 1 where it might be the other way round.
+
+        It is ``1 - |2 p - 1|`` of the mean probability ``p`` of the answer and the alternatives that were asked for.
+
+        Examples
+        --------
+        >>> preview = Preview("axial", 3, np.array([[-9.0, 0.0, 9.0]], np.float32), 0.8)
+        >>> preview.uncertainty.round(2).tolist()
+        [[0.0, 1.0, 0.0]]
+        """
+        answers = np.stack([self.logits, *self.candidates])
+        chance = (1.0 / (1.0 + np.exp(-np.clip(answers, -30.0, 30.0)))).mean(axis=0)
+        return np.asarray(1.0 - np.abs(2.0 * chance - 1.0), np.float32)
+
 
 @runtime_checkable
 class Session(Protocol):

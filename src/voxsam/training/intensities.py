@@ -65,6 +65,8 @@ def degrade(
         image = _coarse(image, rng)
     if rng.random() < 0.06:
         image = image + _streaks(size, rng)
+    if rng.random() < 0.06:
+        image = _ghosted(image, rng)
     sigma = float(np.exp(rng.uniform(np.log(0.004), np.log(0.1))))
     kind = rng.random()
     white = grain.standard_normal(image.shape, dtype=np.float32)
@@ -107,6 +109,14 @@ def _streaks(size: int, rng: np.random.Generator) -> FloatArray:
     angle = np.arctan2(y - rng.random(), x - rng.random()).astype(np.float32)
     wave = np.sin(angle * rng.integers(5, 25) + rng.uniform(0, 6)) * np.sin(angle * rng.integers(3, 17))
     return np.asarray(wave * rng.uniform(0.02, 0.12), np.float32)
+
+
+def _ghosted(image: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Move the patient while the lines of k-space are taken: faint copies along one axis."""
+    axis, shift = int(rng.integers(2)), int(rng.integers(3, max(4, image.shape[0] // 4)))
+    weight = np.float32(rng.uniform(0.04, 0.2))
+    copies = np.roll(image, shift, axis) + np.roll(image, -shift, axis)
+    return np.asarray((1 - weight) * image + weight / 2 * copies, np.float32)
 
 
 def to_display(image: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -90,7 +90,8 @@ def first_prompt(
         earlier = earlier_logits(target, rng, bank, neighbour)
         logits, box, points = earlier, *_carried(earlier, target, rng)
     elif KINDS[kind] == "clicks":
-        points = [_click(target, rng) for _ in range(int(rng.integers(2, FIRST_CLICKS + 1)))]
+        count = int(rng.integers(2, FIRST_CLICKS + 1))
+        points = _stroke(target, rng, count) if rng.random() < 0.4 else [_click(target, rng) for _ in range(count)]
         if rng.random() < 0.4:
             points[-1] = _miss(target, rng)
     if (
@@ -118,6 +119,20 @@ def _click(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, i
     ys, xs = np.nonzero(target)
     i = rng.integers(len(ys))
     return float(xs[i]), float(ys[i]), 1
+
+
+def _stroke(target: BoolArray, rng: np.random.Generator, count: int) -> list[tuple[float, float, int]]:
+    """Draw a stroke from a place in the target: the points of it that stay inside."""
+    x, y, label = _click(target, rng)
+    pace = rng.uniform(0.1, 0.5) * np.sqrt(target.sum() / np.pi)
+    angle, points = rng.uniform(0, 2 * np.pi), [(x, y, label)]
+    for _ in range(count - 1):
+        angle += rng.normal(0, 0.5)
+        x, y = x + pace * np.cos(angle), y + pace * np.sin(angle)
+        row, column = round(y), round(x)
+        inside = 0 <= row < target.shape[0] and 0 <= column < target.shape[1] and target[row, column]
+        points.append((float(column), float(row), 1) if inside else points[-1])
+    return points
 
 
 def _miss(target: BoolArray, rng: np.random.Generator) -> tuple[float, float, int]:
