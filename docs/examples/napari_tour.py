@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit, QScrollArea
 
 import napari
 from voxsam import load_mask
-from voxsam.evaluate.clicks import challenge_click
+from voxsam.evaluate.clicks import corrective_click
 from voxsam.evaluate.metrics import dice
 from voxsam.samples import bundled_folder, sample
 from voxsam_napari.grid import SliceView
@@ -142,7 +142,8 @@ def main(folder):
 
     visitor.press(panels.strip.next)
     z = visitor.controller.view.index
-    wrong = challenge_click(TRUTH.array[z] == 1, visitor.controller.session.mask(visitor.controller.current).array[z])
+    found = visitor.controller.session.mask(visitor.controller.current).array[z] > 0
+    wrong = corrective_click(TRUTH.array[z] == 1, found, TRUTH.geometry.spacing_mm[1:])
     visitor.click((z, *wrong.position), LEFT if wrong.positive else RIGHT)
     visitor.press(panels.propagate.refine)
     print(f"liver, refined by a click on slice {z}: Dice {visitor.score(1):.2f}")

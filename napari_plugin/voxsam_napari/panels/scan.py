@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QLabel
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy
 
 from voxsam_napari.panels.controls import Combo, Faint, Form, IconButton, Panel, described, row
 
@@ -206,7 +206,8 @@ class ScanPanel(Panel):
     def _number(name: str, tip: str, low: float, high: float) -> QDoubleSpinBox:
         box = QDoubleSpinBox()
         box.setRange(low, high)
-        box.setStyleSheet("QDoubleSpinBox { min-width: 58px; }")  # two beside each other, in a narrow dock
+        box.setMinimumWidth(92)  # two beside each other, in a narrow dock, whatever their ranges ask for
+        box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         box.setKeyboardTracking(False)  # a number half typed is no window
         described(box, name, tip)
         return box

@@ -147,4 +147,4 @@ class PanelStack(QWidget):
         column.setSpacing(GAP)
         column.addWidget(area, 1)
         column.addLayout(foot)
-        self.setMinimumWidth(330)
+        self.setMinimumWidth(336)
