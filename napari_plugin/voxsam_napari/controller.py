@@ -133,6 +133,11 @@ class Controller(QObject):
         self.draw_again()
         self.said.emit("voxsam's layers are needed while it works, and were put back; nothing was lost", "info")
 
+    def let_go(self) -> None:
+        """Listen to the viewer no longer; it may outlive the dock."""
+        self.viewer.dims.events.point.disconnect(self._slice_changed)
+        self.viewer.dims.events.order.disconnect(self._slice_changed)
+
     # ── what is there ────────────────────────────────────────────────────────
 
     @property

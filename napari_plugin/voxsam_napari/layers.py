@@ -43,6 +43,7 @@ class OwnLayers:
         self.picture = LabelPicture(grid.geometry)
         self._viewer = viewer
         self._busy = 0
+        self._heard: Callable[[Any], None] | None = None
         place: dict[str, Any] = {"affine": grid.to_world, "units": tuple(image.units)[-grid.ndim :]}
         if image.ndim == grid.ndim:  # to the last bit: a slider counts its steps by them
             place.update({name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear", "affine")})
@@ -128,7 +129,10 @@ class OwnLayers:
             self._add(*self._rubber(points_zyx, kind), _color(positive))
 
     def remove(self, *, keep: Sequence[Layer] = ()) -> None:
-        """Take the layers out of the viewer."""
+        """Take the layers out of the viewer, and listen to it no longer."""
+        if self._heard is not None:
+            self._viewer.layers.events.removed.disconnect(self._heard)
+            self._heard = None
         with self.ours():
             for layer in self.all:
                 if layer in self._viewer.layers and layer not in keep:
@@ -142,6 +146,7 @@ class OwnLayers:
                 call()
 
         self._viewer.layers.events.removed.connect(removed)
+        self._heard = removed
 
     def _colors(self) -> dict[int | None, Any]:
         colormap = self.labels.colormap

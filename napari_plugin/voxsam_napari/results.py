@@ -92,6 +92,11 @@ class Results(QObject):
             return
         self._controller.viewer.dims.ndisplay = 3 if wanted else 2
 
+    def let_go(self) -> None:
+        """Take the 3D view off, and listen to the viewer no longer."""
+        self._put_away()
+        self._controller.viewer.dims.events.ndisplay.disconnect(self._turned)
+
     def _look(self) -> None:
         """Measure anew where another mask is looked at."""
         item = self._controller.item

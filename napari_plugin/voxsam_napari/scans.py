@@ -104,7 +104,7 @@ class ScanDesk(QObject):
         self._controller = controller
         self._opener = opener
         self._layers = controller.viewer.layers
-        self._layers.events.inserted.connect(lambda _: self.changed.emit())
+        self._layers.events.inserted.connect(self._layer_added)
         self._layers.events.removed.connect(self._layer_removed)
         self.worker.edit(Job(lambda _: models_here(), self._know_models, name="models"))
 
@@ -266,6 +266,8 @@ class ScanDesk(QObject):
         sessions = (self._controller.unbind(keep_labels=True), None if self._waiting is None else self._waiting.session)
         closings = [self._closing(session) for session in sessions if session is not None]
         self._waiting = None
+        self._layers.events.inserted.disconnect(self._layer_added)
+        self._layers.events.removed.disconnect(self._layer_removed)
 
         def close() -> None:
             for closing in closings:
@@ -361,6 +363,9 @@ class ScanDesk(QObject):
 
     def _know_models(self, ready: dict[str, bool]) -> None:
         self.ready = ready
+        self.changed.emit()
+
+    def _layer_added(self, _: Any) -> None:
         self.changed.emit()
 
     def _layer_removed(self, event: Any) -> None:

@@ -87,6 +87,8 @@ class VoxsamDock(QWidget):
             return
         self._is_closed = True
         self.picture.show(wanted=False)
+        self.results.let_go()
+        self.controller.let_go()
         self.worker.stop(last=self.desk.last_call())
 
     # ── joined ───────────────────────────────────────────────────────────────
