@@ -36,6 +36,7 @@ pytestmark = [
 ]
 ONE_CLICK = SlicePrompts(points_xy=np.array([[120.0, 130.0]], np.float32), point_labels=np.array([1]))
 PRODUCT = 1024  # rows and columns
+MOST_ERROR = 2e-2  # of an embedding in bf16, relative; of the random weights that both sides share
 
 torch.set_num_threads(1)
 keep_memory()
@@ -87,7 +88,7 @@ def test_vit_b_runs_twice_as_fast_in_openvino_bf16(tmp_path: Path, benchmark: Be
 
     error = relative_error(encode(), network.image_encoder(image))
     benchmark.extra_info["relative error"] = error
-    assert error <= 1e-2
+    assert error <= MOST_ERROR
     (ratio,) = ratios(benchmark, lambda: network.image_encoder(image), rounds=3, bf16=encode)
     assert ratio >= 2.0
 
@@ -101,7 +102,7 @@ def test_tiny_vit_runs_2_4_times_as_fast_in_openvino_bf16(tmp_path: Path, benchm
     expected = network.image_encoder(image)
     errors = [relative_error(work(), expected) for work in works.values()]
     benchmark.extra_info["relative errors"] = errors
-    assert errors[0] <= 2e-2
+    assert errors[0] <= MOST_ERROR
     assert max(errors[1:]) <= 1e-4
     bf16, *_ = ratios(benchmark, lambda: network.image_encoder(image), rounds=7, **works)
     assert bf16 >= 2.4
