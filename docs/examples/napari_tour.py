@@ -15,6 +15,7 @@ os.environ["NAPARI_CONFIG"] = ""  # nobody's settings change the pictures
 os.environ["VOXSAM_SESSIONS"] = tempfile.mkdtemp()  # no earlier session is found, and none is left
 
 import numpy as np
+from napari.layers import Layer, Surface
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
@@ -49,7 +50,7 @@ class Visitor:
         self.folder = folder
         self.viewer = napari.Viewer(title="voxsam in napari", show=False)
         for data in ct_abdomen():
-            self.viewer.add_layer(napari.layers.Layer.create(*data))
+            self.viewer.add_layer(Layer.create(*data))
         self.dock = VoxsamDock(self.viewer)
         self.viewer.window.add_dock_widget(self.dock, name="voxsam", area="right")
         self.viewer.window.show()
@@ -86,6 +87,7 @@ class Visitor:
 
     def press(self, button):
         """Press a button of the dock."""
+        self.until(button.isEnabled)
         QTest.mouseClick(button, LEFT)
         self.until(lambda: True)
 
@@ -153,12 +155,15 @@ def main(folder):
     visitor.picture("6-coronal")
 
     visitor.turn("axial", 30)
+    visitor.press(panels.objects.options)
+    QTest.keyClick(panels.objects.overlap, Qt.Key.Key_Down)  # a new mask takes over
     visitor.name("liver tumour")
     visitor.click((30, 144, 56))
     visitor.press(panels.propagate.run)
     print(f"tumour, propagated: Dice {visitor.score(11):.2f}")
     visitor.scroll_to(panels.measure)
     visitor.press(panels.measure.view_3d)
+    visitor.until(lambda: any(isinstance(layer, Surface) for layer in visitor.viewer.layers))
     visitor.picture("7-in-3d")
 
     visitor.press(panels.measure.view_3d)
