@@ -81,7 +81,7 @@ def test_closing_the_viewer_in_mid_work_leaves_no_thread_and_every_edit(open_doc
     user.until(lambda: dock.controller.item is not None and dock.controller.item.prompts)
     prompts = dock.controller.item.prompts
     dock.controller.propagate()
-    dock.window().close()
+    user.viewer.close()
     assert not dock.worker.is_alive
     assert not [thread for thread in threading.enumerate() if thread.name == "voxsam"]
     journal = voxsam.find_journal(phantom.volume)
