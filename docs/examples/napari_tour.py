@@ -164,9 +164,11 @@ def main(folder):
     visitor.scroll_to(panels.measure)
     visitor.press(panels.measure.view_3d)
     visitor.until(lambda: any(isinstance(layer, Surface) for layer in visitor.viewer.layers))
+    visitor.camera.angles = (-20, 25, 170)
     visitor.picture("7-in-3d")
 
     visitor.press(panels.measure.view_3d)
+    visitor.turn("axial", 30)
     with tempfile.TemporaryDirectory() as saved:
         panels.save.ask_path = lambda *_: str(Path(saved) / "ct-abdomen.nii.gz")
         visitor.scroll_to(panels.save)

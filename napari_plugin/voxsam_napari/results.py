@@ -32,7 +32,7 @@ class Mesh:
     Parameters
     ----------
     vertices : (N, ndim) float array
-        In the layer's data positions.
+        In the viewer's world: napari lights a layer whose transform mirrors it from behind.
     faces : (M, 3) int array
     colors : (N, 4) float array
     """
@@ -49,7 +49,7 @@ def mesh_of(items: list[ObjectState], grid: LayerGrid) -> Mesh | None:
         if item.mask is None or not item.visible or min(item.mask.box_shape) < 1:
             continue
         points, triangles = _surface(item.mask)
-        vertices.append(grid.to_data(points))
+        vertices.append(grid.to_data(points) @ grid.to_world[:-1, :-1].T + grid.to_world[:-1, -1])
         faces.append(triangles + count)
         colors.append(np.tile((*item.color_rgb, 1.0), (len(points), 1)))
         count += len(points)
@@ -155,7 +155,7 @@ class Results(QObject):
         self._controller.worker.newest("surface", Job(lambda _: mesh_of(items, grid), done, name="3D view"))
 
     def _show(self, mesh: Mesh | None, layers: OwnLayers) -> None:
-        viewer, grid = self._controller.viewer, layers.grid
+        viewer = self._controller.viewer
         self._put_away(for_good=False)
         for layer in viewer.layers:  # in 3D they would hide the surface; they come back with the slices
             if isinstance(layer, Image | Labels) and layer.visible:
@@ -168,7 +168,6 @@ class Results(QObject):
             (mesh.vertices, mesh.faces),
             vertex_colors=mesh.colors,
             name="voxsam 3D",
-            affine=grid.to_world,
             units=layers.labels.units,
             shading="smooth",
             metadata={"voxsam": {"ours": True}},
