@@ -108,7 +108,7 @@ class CarryRules:
     point: bool = True
     box_margin_mm: float = 1.0
     reach_mm: float = 12.0
-    good_overlap: float = 0.8
+    good_overlap: float = 0.6
     near_share: float = 0.1
 
 
