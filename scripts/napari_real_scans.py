@@ -125,12 +125,12 @@ def main() -> None:
     print("| scan | one click | and a correction | and another |")
     print("|---|---|---|---|")
     for case, label, title in TARGETS:
-        scores = drive(*load_target(data, case, label))
+        with tempfile.TemporaryDirectory() as sessions:
+            os.environ["VOXSAM_SESSIONS"] = sessions  # no earlier session of this scan is found, and none is left
+            scores = drive(*load_target(data, case, label))
         print(f"| {title} | {' | '.join(f'{score:.2f}' for score in scores)} |", flush=True)
     application.quit()
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as sessions:
-        os.environ["VOXSAM_SESSIONS"] = sessions  # no earlier session is found, and none is left
-        main()
+    main()
