@@ -75,6 +75,7 @@ def transformed(**options: Any) -> tuple[Image, LayerGrid, Geometry]:
     return layer, grid, volume.geometry
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # napari's own word on tilted layers
 @pytest.mark.parametrize(
     "options",
     [
@@ -95,6 +96,7 @@ def test_a_layer_without_a_file_gets_the_geometry_of_its_transform(options: dict
     assert np.allclose(ras, napari_world[:, ::-1] * -1)  # napari's world is inferior, posterior, left
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # napari's own word on tilted layers
 def test_a_tilted_layer_is_clicked_where_it_is_drawn() -> None:
     """napari draws a tilted layer without what of its tilt leaves the slice; its own `world_to_data` does not."""
     affine = np.eye(4)
@@ -144,6 +146,7 @@ def test_channels_and_colours_are_asked_for() -> None:
     assert channels_of(Image(rng.normal(size=(5, 20, 30)))) == ()
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # napari's own word on tilted layers
 def test_what_cannot_be_a_scan_is_refused_with_the_way_out() -> None:
     with pytest.raises(VolumeError, match="has 5 axes"):
         channels_of(Image(rng.normal(size=(2, 3, 4, 5, 6))))

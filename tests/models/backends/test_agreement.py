@@ -107,4 +107,4 @@ def test_masks_of_real_scans_are_those_of_torch_in_fp32(real_scans: list[Scan], 
     assert len(each) > 40
     assert dice(found, exact) >= LEAST_DICE
     assert np.mean(each) >= LEAST_DICE
-    assert min(each) >= 0.98  # a border pixel of the smallest
+    assert min(each) >= 0.97  # two border pixels of the smallest
