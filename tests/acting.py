@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,10 @@ class User:
         """Press at the first place, move along the others, release at the last."""
         self.qtbot.mouseMove(self.canvas, path[0])
         self.qtbot.mousePress(self.canvas, button, pos=path[0])
-        for at in path[1:]:
-            _move_with_button(self.canvas, at, button)
+        for start, end in pairwise(path):
+            for step in range(1, 6):  # as a hand moves: napari draws between, and may leave a place out
+                _move_with_button(self.canvas, start + (end - start) * (step / 5), button)
+                self.qtbot.wait(2)
         self.qtbot.mouseRelease(self.canvas, button, pos=path[-1])
         self.settle()
 

@@ -170,8 +170,9 @@ class OwnLayers:
             corners[:, flat] = (low[flat] + high[flat]) / 2
             corners[1:3, across], corners[2:, down] = high[across], high[down]
             return self.grid.to_data(corners), "rectangle"
-        vertices = self.grid.to_data(points_zyx if len(points_zyx) > 1 else np.repeat(points_zyx, 2, axis=0))
-        return vertices, "polygon" if kind == "lasso" and len(vertices) > 2 else "path"
+        if kind == "lasso":  # as a closed line: napari cannot fill every outline that a hand draws
+            points_zyx = np.concatenate([points_zyx, points_zyx[:1]])
+        return self.grid.to_data(points_zyx if len(points_zyx) > 1 else np.repeat(points_zyx, 2, axis=0)), "path"
 
     def _draw_strokes(self, outlines: Sequence[tuple[FloatArray, str, str]]) -> None:
         self.strokes.selected_data = set(range(self.strokes.nshapes))

@@ -179,6 +179,8 @@ class MouseTools:
                 path = [path[0], self._voxel(event)] if tool == "box" else [*path, self._voxel(event)]
                 self._on_draw(np.array(path), kind=tool, positive=positive)
             yield
+        if moved and tool != "point":  # moves may come late and be left out; where the button was let go counts
+            path = [path[0], self._voxel(event)] if tool == "box" else [*path, self._voxel(event)]
         if moved == (tool != "point"):
             self._on_gesture(Gesture(tool, np.array(path), positive, view))
         elif not moved:
