@@ -91,9 +91,8 @@ def compare(model: Any, exported: Exported, shape: tuple[int, int], image: np.nd
         for multimask, chosen in ((False, slice(1)), (True, slice(1, 4))):
             expected = model.decode(embedding, prompts, multimask=multimask)
             if isinstance(model, CompactModel) and name in BOX_ALONE and not multimask:
-                box = xy_to_input(prompts.box_xyxy.reshape(2, 2), shape, model.card.preprocessing)
-                answers = torch.from_numpy(answer["low_res_masks"][0, 0])
-                blended = with_ellipse(answers, torch.tensor(box.reshape(4), dtype=torch.float32))
+                box = model._to_input(prompts.box_xyxy.reshape(2, 2), shape).view(4)
+                blended = with_ellipse(torch.from_numpy(answer["low_res_masks"][0, 0]), box)
                 said = torch.from_numpy(expected.low_res_logits[0]).sigmoid()
                 np.testing.assert_allclose(blended.sigmoid(), said, atol=1e-3, err_msg=name)
                 continue  # the graph is the network alone
