@@ -374,7 +374,7 @@ class Controller(QObject):
         if self.current not in ids:
             self.current = ids[-1] if ids else None
         after = self.item
-        if before is not None and (after is None or after.mask is not before.mask):
+        if before is not None and (after is None or after.mask is not before.mask or not after.visible):
             self.previews.clear()
         if self.layers is not None:
             self.layers.make_room(max(ids, default=0))

@@ -70,7 +70,7 @@ class Previews:
         """Ask for the slice that is looked at, where a prompt that the mask does not answer yet lies on it."""
         controller = self._controller
         view, item, geometry = controller.view, controller.item, controller.geometry
-        if not self.live or view is None or item is None or geometry is None:
+        if not self.live or view is None or item is None or not item.visible or geometry is None:
             return
         if _says_something(item, geometry, view):
             self._ask(view, item)
@@ -79,7 +79,7 @@ class Previews:
         """Show what a click here would give, on a slice where nothing is known of the object yet; None: no longer."""
         controller = self._controller
         item, geometry = controller.item, controller.geometry
-        wanted = self.live and gesture is not None and item is not None and not item.locked
+        wanted = self.live and gesture is not None and item is not None and item.visible and not item.locked
         if wanted and gesture is not None and item is not None and geometry is not None:
             normal = geometry.axes_of(gesture.view.plane).normal
             known = any(lies_on(prompt, normal, gesture.view.index) for prompt in item.prompts)
@@ -100,8 +100,8 @@ class Previews:
 
         def done(preview: Preview) -> None:
             now = controller.item
-            if controller.layers is not layers or now is None or (now.id, now.prompts) != (item.id, item.prompts):
-                return  # something else was said meanwhile
+            if controller.layers is not layers or now is None or not _is_same(now, item):
+                return  # something else was said or done meanwhile
             self.last, self._hovered = preview, view if extra is not None else None
             layers.picture.overlay(view, preview.mask, item.id, kept=self._kept(item.id))
             layers.show_labels()
@@ -138,6 +138,11 @@ class Previews:
         if state.overlap == "keep":
             return None
         return frozenset(item.id for item in state.objects if item.locked and item.id != key)
+
+
+def _is_same(now: ObjectState, before: ObjectState) -> bool:
+    said = (now.id, now.visible, now.prompts) == (before.id, before.visible, before.prompts)
+    return said and now.mask is before.mask
 
 
 def _pass_over(_: Exception) -> None:
