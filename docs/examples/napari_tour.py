@@ -109,6 +109,7 @@ class Visitor:
 
     def picture(self, name):
         """Take a picture of the whole window, small and without anything else in the file."""
+        rest(1.5)  # a list that grew is laid out in several passes
         shot = Image.fromarray(self.viewer.window.screenshot(flash=False)).convert("RGB")
         shot.save(self.folder / f"{name}.png", optimize=True)
 
