@@ -341,11 +341,11 @@ class Controller(QObject):
         current, reader = self.current, self.edits.reader
 
         def run(session: Session) -> int:
-            wanted = reader.begun if reader is not None and current is None else current
-            known = any(item.id == wanted for item in session.state.objects)
-            object_id = wanted if known and wanted is not None else session.add_object()
+            object_id = None if reader is None else reader.object_for(current)
+            if object_id is None:
+                object_id = session.add_object()
             if reader is not None:
-                reader.begun = object_id  # for what was said before the window knew of it
+                reader.begun = object_id
             verb(session, object_id)
             return object_id
 
@@ -359,7 +359,7 @@ class Controller(QObject):
         current, reader = self.current, self.edits.reader
 
         def run(session: Session, tick: Any) -> Any:
-            object_id = current if current is not None or reader is None else reader.begun
+            object_id = None if reader is None else reader.object_for(current)
             if object_id is None:
                 raise SessionError(f"there is no object to {name} yet: click on it first")
             return verb(session, object_id, tick)

@@ -175,8 +175,9 @@ class OwnLayers:
         return self.grid.to_data(points_zyx if len(points_zyx) > 1 else np.repeat(points_zyx, 2, axis=0)), "path"
 
     def _draw_strokes(self, outlines: Sequence[tuple[FloatArray, str, str]]) -> None:
-        self.strokes.selected_data = set(range(self.strokes.nshapes))
-        self.strokes.remove_selected()
+        if self.strokes.nshapes:
+            self.strokes.selected_data = set(range(self.strokes.nshapes))
+            self.strokes.remove_selected()
         for vertices, shape, color in outlines:
             self._add(vertices, shape, color)
         self._steady = self.strokes.nshapes

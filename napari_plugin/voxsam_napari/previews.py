@@ -53,8 +53,14 @@ class Previews:
         self._rest.start()
 
     def refresh(self) -> None:
-        """Take all off, and ask for the slice that is looked at."""
-        self.clear()
+        """Ask anew for the slice that is looked at, and take the others off; what is shown stays until the answer."""
+        view, layers = self._controller.view, self._controller.layers
+        if layers is None or view not in layers.picture.previews or not self._wants(view):
+            self.clear()
+        else:
+            for other in [each for each in layers.picture.previews if each != view]:
+                layers.picture.remove(other)
+            self.last = None
         self.ask()
 
     def clear(self) -> None:
@@ -68,11 +74,8 @@ class Previews:
 
     def ask(self) -> None:
         """Ask for the slice that is looked at, where a prompt that the mask does not answer yet lies on it."""
-        controller = self._controller
-        view, item, geometry = controller.view, controller.item, controller.geometry
-        if not self.live or view is None or item is None or not item.visible or geometry is None:
-            return
-        if _says_something(item, geometry, view):
+        view, item = self._controller.view, self._controller.item
+        if item is not None and view is not None and self._wants(view):
             self._ask(view, item)
 
     def hover(self, gesture: Gesture | None) -> None:
@@ -92,6 +95,12 @@ class Previews:
             controller.worker.drop("preview")
             self._take_off(self._hovered)
 
+    def _wants(self, view: SliceView | None) -> bool:
+        item, geometry = self._controller.item, self._controller.geometry
+        if not self.live or view is None or item is None or not item.visible or geometry is None:
+            return False
+        return _says_something(item, geometry, view)
+
     def _ask(self, view: SliceView, item: ObjectState, *, extra: Prompt | None = None) -> None:
         controller = self._controller
         session, layers = controller.session, controller.layers
@@ -108,7 +117,11 @@ class Previews:
             controller.changed.emit()
 
         def failed(error: Exception) -> None:
-            if not isinstance(error, Cancelled | PromptError | SessionError):
+            if isinstance(error, Cancelled):
+                return  # a newer one comes
+            if controller.layers is layers:
+                self._take_off(view)
+            if not isinstance(error, PromptError | SessionError):
                 controller.tell(error)
 
         def run(_: object) -> Preview:

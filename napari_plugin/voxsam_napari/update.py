@@ -56,9 +56,15 @@ class Reader:
     def __init__(self, session: Session, geometry: Geometry) -> None:
         self.session = session
         self.composer = Composer(geometry)
+        #: The object of the last prompt: what is said before the window knows of it goes to it too.
         self.begun: int | None = None
         self._voxel_ml = geometry.voxel_volume_mm3 / 1000.0
         self._volumes: dict[int, tuple[CroppedMask, float]] = {}
+
+    def object_for(self, chosen: int | None) -> int | None:
+        """Return the object that is meant: the chosen one, else the last begun; None where that is no more."""
+        wanted = self.begun if chosen is None else chosen
+        return wanted if any(item.id == wanted for item in self.session.state.objects) else None
 
     def read(self, value: Any = None) -> Update:
         """Return the session as it is now."""
