@@ -21,7 +21,7 @@ from voxsam.models.registry import CARDS
 
 torch.set_num_threads(1)
 SIZE = 64
-GIVEN = [name for name in PromptBatch.__dataclass_fields__ if name != "memory"]
+GIVEN = [name for name in PromptBatch.__dataclass_fields__ if name not in ("memory", "recalled")]
 
 
 def random_network(seed: int = 0) -> CompactNetwork:

@@ -106,11 +106,27 @@ class CompactMemory(nn.Module):
         here, there = (F.avg_pool2d(view.float(), 2) for view in (match, memory.match))
         _, C, h, w = here.shape
         queries, keys = (view.view(B, MATCH_HEADS, C // MATCH_HEADS, h * w) for view in (here, there))
-        scores = queries.transpose(-1, -2) @ keys * self.log_sharpness.exp()[:, None, None]  # (B, heads, L, L)
-        rows = torch.arange(h, device=match.device, dtype=torch.float32)
-        columns = torch.arange(w, device=match.device, dtype=torch.float32)
-        apart = (rows[:, None, None, None] - rows[:, None]) ** 2 + (columns[:, None, None] - columns) ** 2
-        scores = scores - apart.view(h * w, h * w) / (2 * self.log_reach.exp()[:, None, None] ** 2)
+        queries, keys = self._placed(queries.transpose(-1, -2), keys.transpose(-1, -2), (h, w))
+        scores = queries @ keys.transpose(-1, -2)  # (B, heads, L, L)
         was = F.avg_pool2d(memory.inside, 2).view(B, 1, P, h * w).transpose(-1, -2)  # (B, 1, L, P)
         taken = scores.softmax(-1) @ was.expand(-1, MATCH_HEADS, -1, -1)  # (B, heads, L, P)
         return taken.permute(0, 3, 1, 2).reshape(B, P, MATCH_HEADS, h, w)
+
+    def _placed(self, queries: Tensor, keys: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Give cells (B, heads, L, c) their places, so that products tell likeness less distance, but for a constant.
+
+        ``-|p - q|^2 / (2 r^2)`` is ``p q / r^2 - |q|^2 / (2 r^2)`` less a term of p alone, which a softmax over q does
+        not see: three more channels instead of arithmetic on all L x L pairs.
+        """
+        rows, columns = (torch.arange(n, device=keys.device, dtype=torch.float32) - (n - 1) / 2 for n in shape)
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)  # (L, 2)
+        tightness = (-2 * self.log_reach).exp()[:, None, None]  # (heads, 1, 1)
+        here = places * tightness  # (heads, L, 2)
+        far = -0.5 * tightness * places.square().sum(-1, keepdim=True)  # (heads, L, 1)
+        queries = queries * self.log_sharpness.exp()[:, None, None]
+        B = len(keys)
+        placed = torch.cat([here, torch.ones_like(far)], -1), torch.cat([places.expand_as(here), far], -1)
+        return (
+            torch.cat([queries, placed[0].expand(B, -1, -1, -1)], -1),
+            torch.cat([keys, placed[1].expand(B, -1, -1, -1)], -1),
+        )

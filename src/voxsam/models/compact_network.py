@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxsam.models.compact_encoder import CHANNELS, Attention, CompactEncoder, ConvNorm, channel_norm, double
-from voxsam.models.compact_memory import MEMORY_MAPS, CompactMemory
+from voxsam.models.compact_memory import MEMORY_MAPS, CompactMemory, MemoryBatch
 from voxsam.models.compact_prompts import PROMPT_MAPS, CompactPromptEncoder, PromptBatch
 
 __all__ = ["CompactMaskDecoder", "CompactNetwork"]
@@ -91,8 +91,9 @@ class CompactMaskDecoder(nn.Module):
         B, P = prompts.has_box.shape
         maps, prompt_tokens, present = prompt_encoder(features, prompts)
         entered = self.enter(maps.contiguous(memory_format=torch.channels_last))
-        if prompts.memory is not None:
-            entered = entered + self.recall(self.memory(features["match"], prompts.memory))
+        recalled = self.recalled(features, prompts.memory) if prompts.recalled is None else prompts.recalled
+        if recalled is not None:
+            entered = entered + recalled
         quarter = F.relu(entered + each(features["quarter"], P))
         eighth = channel_norm(self.norm8, self.down8(quarter) + each(features["eighth"], P))
         eighth = eighth + F.relu(self.mix8(eighth))
@@ -109,6 +110,12 @@ class CompactMaskDecoder(nn.Module):
         logits = logits.view(B * P, MASKS, *up2.shape[2:])
         scores = self._score(tokens, logits.detach(), up4)
         return logits.view(B, P, *logits.shape[1:]), scores.view(B, P, MASKS)
+
+    def recalled(self, features: dict[str, Tensor], memory: MemoryBatch | None) -> Tensor | None:
+        """Return what a memory adds to the prompts at 1/4, (B * P, C, H / 4, W / 4); None without a memory."""
+        if memory is None:
+            return None
+        return self.recall(self.memory(features["match"], memory))  # type: ignore[no-any-return]
 
     def _converse(
         self, prompt_tokens: Tensor, present: Tensor, deep: Tensor, prompt_encoder: CompactPromptEncoder

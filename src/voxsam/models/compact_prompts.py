@@ -35,6 +35,8 @@ class PromptBatch:
     has_mask : (B, P) bool tensor
     memory : MemoryBatch, optional
         What neighbouring views show.
+    recalled : (B * P, C, H / 4, W / 4) tensor, optional
+        What `CompactMaskDecoder.recalled` makes of the memory, where the same memory is asked more than once.
     """
 
     points_xy: Tensor
@@ -44,6 +46,7 @@ class PromptBatch:
     mask_logits: Tensor
     has_mask: Tensor
     memory: MemoryBatch | None = None
+    recalled: Tensor | None = None
 
 
 class CompactPromptEncoder(nn.Module):

@@ -156,7 +156,8 @@ class Trainer:
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             features = self.network.encoder(images)
-        prompts = replace(prompts, memory=remembered(features["match"], batch))
+            memory = remembered(features["match"], batch)
+            prompts = replace(prompts, recalled=self.network.mask_decoder.recalled(features, memory))
         cost = images.new_zeros(())
         for turn in range(rounds):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):

@@ -149,14 +149,14 @@ def jitter_box(target: BoolArray, rng: np.random.Generator, *, loose: bool = Tru
     """Draw a box as people do: mostly close, sometimes `loose`, sometimes a little inside."""
     tight = bounds(target)
     sides = np.tile(tight[2:] - tight[:2] + 1, 2)
-    style = rng.random() * (1.0 if loose else 0.6)
-    if style < 0.35:
+    style = rng.random() * (1.0 if loose else 0.74)
+    if style < 0.42:
         move = rng.uniform(-0.02, 0.02, 4) * sides
-    elif style < 0.6:
+    elif style < 0.74:
         move = rng.uniform(-0.06, 0.06, 4) * sides + rng.uniform(-1, 1, 4)
-    elif style < 0.8:  # outward
+    elif style < 0.86:  # outward
         move = rng.uniform(0, 0.22, 4) * sides * np.array([-1, -1, 1, 1]) + rng.uniform(-1, 1, 4)
-    elif style < 0.93:  # as a box around the whole organ lies on a slice near the organ's end
+    elif style < 0.94:  # as a box around the whole organ lies on a slice near the organ's end
         move = rng.uniform(0, rng.uniform(0.3, 1.2), 4) * sides * np.array([-1, -1, 1, 1])
     else:
         move = rng.uniform(0, 0.08, 4) * sides * np.array([1, 1, -1, -1])
