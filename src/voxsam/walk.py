@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -142,10 +143,15 @@ class Step:
         """Return the logits; those of a drawn mask are made from it."""
         return drawn_logits(self.mask) if self.logits is None else self.logits
 
+    @cached_property
     def agreed_logits(self) -> FloatArray:
-        """Return the logits, without the islands that the mask lacks."""
+        """The logits, without the islands that the mask lacks."""
         logits = self.to_logits()
-        return np.where(self.mask, np.maximum(logits, 0.0), np.minimum(logits, 0.0))
+        disputed = (logits > 0) != self.mask
+        if disputed.any():
+            logits = logits.copy()
+            logits[disputed] = 0.0
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +220,7 @@ class Walker:
                 return
             last = step
             if recall is not None:
-                recall.add(Known(index, step.agreed_logits(), prompted=False, pointer=step.pointer))
+                recall.add(Known(index, step.agreed_logits, prompted=False, pointer=step.pointer))
 
     def told_by(self, prompted: Iterable[Step]) -> Told:
         """Learn from the prompted slices what the object looks like; the tip of an organ is too small to tell."""
@@ -239,7 +245,7 @@ class Walker:
         if not (self._carry.memory and self._store.memory_slots):
             return None
         shown = {step.index: step for step in (*prompted, start)}
-        return Recall(self._store, [Known(i, step.agreed_logits(), prompted=True) for i, step in shown.items()])
+        return Recall(self._store, [Known(i, step.agreed_logits, prompted=True) for i, step in shown.items()])
 
     def _next(self, last: Step, index: int, recall: Recall | None) -> Step:
         bounds = bounds_of(last.mask)
@@ -281,18 +287,17 @@ class Walker:
         cut = SliceCut(boxes=self._box(bounds, frame) if "box" in way else ())
         if "point" in way:
             cut = replace(cut, points_zyx=self._deepest(last.mask, bounds, frame), point_labels=np.ones(1, np.int64))
-        shown = None
-        if "mask" in way:
-            shown = last.agreed_logits()
+        shown = last.agreed_logits if "mask" in way else None
         if "memory" in way and recall is not None:
             told = way != ("memory",)
             answer = recall.ask(view, to_pixels(cut, frame, shown) if told else None)
         else:
             answer = ask(self._store, view, cut, shown)
         logits = frame.view_to_slice(answer.logits[answer.best])
-        mask = self.bounded(self._reached(logits > 0, last.mask, bounds, frame))
+        answered = logits > 0
+        mask = self.bounded(self._reached(answered, last.mask, bounds, frame))
         overlap, score = overlap_of(mask, last.mask), float(answer.scores[answer.best])
-        pointer = answer.pointer if np.array_equal(mask, logits > 0) else None
+        pointer = answer.pointer if np.array_equal(mask, answered) else None
         return Step(view.index, logits, mask, self.area_of(mask), overlap, score, pointer=pointer)
 
     def _why_not(self, step: Step, last: Step, looks: Sequence[Look]) -> str:
