@@ -288,7 +288,7 @@ def _choose(drawing: Drawing, clean: FloatArray, noise: float, rng: np.random.Ge
         target, neighbour = _propose(drawing, rng)
         if target is None or (drawing.following is not None and neighbour is None):
             continue
-        if rng.random() < 0.85:
+        if rng.random() < 0.8:
             target, neighbour = _component(target, neighbour, rng)
         faint = rng.random() < PART_SHARE
         if faint:
@@ -336,7 +336,7 @@ def _propose(drawing: Drawing, rng: np.random.Generator) -> tuple[BoolArray | No
         return target, neighbour
     if not regions:
         return None, None
-    if scene.groups and rng.random() < 0.12:
+    if scene.groups and rng.random() < (0.35 if scene.alike else 0.12):
         members = scene.groups[rng.integers(len(scene.groups))]
     else:
         region = int(rng.integers(1, regions + 1))

@@ -24,11 +24,17 @@ def render(
     count = len(values)
     sigma = np.where(rng.random(count) < 0.5, np.exp(rng.uniform(np.log(0.01), np.log(0.12), count)), 0)
     texture = bank.cut(grain or rng, size, scale_px=float(np.exp(rng.uniform(0, np.log(8)))))
+    for region, same in scene.alike.items():
+        sigma[region] = sigma[same]
     image = image + sigma.astype(np.float32)[scene.labels] * texture
     if rng.random() < 0.5:  # contents of bowel, necrosis: patches of another value inside one region
         patchy = np.where(rng.random(count) < 0.15, rng.normal(0, 0.25, count), 0).astype(np.float32)
+        for region, same in scene.alike.items():
+            patchy[region] = patchy[same]
         patches = bank.cut(rng, size, scale_px=float(np.exp(rng.uniform(np.log(2), np.log(16))))) > rng.uniform(-0.5, 1)
         image = image + patchy[scene.labels] * patches
+    if scene.shading is not None:
+        image = image + np.float32(rng.choice([-1, 1]) * rng.uniform(0.0, 0.5)) * scene.shading
     if rng.random() < 0.3:
         image = image + np.float32(rng.uniform(0, 0.1)) * bank.cut(rng, size, scale_px=64)
     blur = rng.uniform(0, 1.6) * size / 160
@@ -48,6 +54,8 @@ def _tissue_values(scene: Scene, rng: np.random.Generator) -> FloatArray:
             values[region] = rng.choice(palette) + rng.normal(0, 0.03) if shared else rng.random()
             if abs(values[region] - values[scene.parents[region]]) >= least:
                 break
+    for region, same in scene.alike.items():
+        values[region] = values[same] + rng.normal(0, 0.01)
     return values
 
 

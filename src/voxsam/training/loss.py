@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 __all__ = ["Losses", "answer_losses", "iou"]
 
+QUALITY_WEIGHT = 3.0
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -62,4 +64,4 @@ def answer_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> Losses:
     three = costs[..., 1:]
     reached = iou(logits.detach(), targets)
     mask_cost = costs[..., 0].mean() + three.amin(-1).mean() + 0.05 * three.mean()
-    return Losses(mask_cost + F.mse_loss(scores.float(), reached), reached)
+    return Losses(mask_cost + QUALITY_WEIGHT * F.mse_loss(scores.float(), reached), reached)

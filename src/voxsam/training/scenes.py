@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from voxsam.training.noise import FloatArray, NoiseBank
+from voxsam.training.solids import Plane, heart, vertebral_column
 
 __all__ = ["Scene", "invent_scene", "next_slice", "paint_object"]
 
 BoolArray = npt.NDArray[np.bool_]
+
+SOLID_SHARE = 0.16
+HEART_SHARE = 0.35
 
 
 @dataclass
@@ -27,11 +31,17 @@ class Scene:
         Region that each region was painted into; -1 for air.
     groups : list of sets of int
         Regions that make a structure only together.
+    alike : dict of int to int
+        Regions that are the same tissue as an earlier one: nothing shows where they meet.
+    shading : (S, S) float array or None
+        How much a pixel differs from its tissue, in shares of one amount that `render` draws: the surface of bone.
     """
 
     labels: npt.NDArray[np.int16]
     parents: list[int] = field(default_factory=lambda: [-1])
     groups: list[set[int]] = field(default_factory=list)
+    alike: dict[int, int] = field(default_factory=dict)
+    shading: FloatArray | None = None
 
     def paint(self, mask: BoolArray, *, parent: int | None = None) -> int:
         """Paint a new region; without a `parent` it lies in what it mostly covers. Returns its label, 0 if empty."""
@@ -86,7 +96,9 @@ def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int, *, withou
     frame = _frame(rng, bank, size)
     scene = Scene(np.zeros((size, size), np.int16))
     kind = rng.random() if "anatomy" not in without else float(rng.choice([0.6, 0.9]))
-    if kind < 0.5:
+    if kind < SOLID_SHARE:
+        _solid(scene, frame, rng, bank)
+    elif kind < 0.5:
         _body(scene, frame, rng, bank)
     elif kind < 0.64:
         _partition(scene, np.ones((size, size), bool), rng, bank, int(rng.integers(3, 11)))
@@ -117,7 +129,8 @@ def next_slice(scene: Scene, rng: np.random.Generator, bank: NoiseBank) -> Scene
         y = y + amount * pace * bank.cut(rng, size, scale_px=scale)
         x = x + amount * pace * bank.cut(rng, size, scale_px=scale)
     rows, columns = (np.clip(np.round(axis), 0, size - 1).astype(np.intp) for axis in (y, x))
-    return Scene(labels[rows, columns], list(scene.parents), list(scene.groups))
+    shading = None if scene.shading is None else scene.shading[rows, columns]
+    return Scene(labels[rows, columns], list(scene.parents), list(scene.groups), dict(scene.alike), shading)
 
 
 def _resized(labels: npt.NDArray[np.int16], region: int, parent: int, rng: np.random.Generator) -> None:
@@ -265,6 +278,28 @@ def _head(scene: Scene, frame: Frame, rng: np.random.Generator, bank: NoiseBank)
         scene.paint(both & (r < 0.8), parent=white or grey)
     scene.groups.append(set(range(first, len(scene.parents))))
     scene.groups.append(set(range(1, len(scene.parents))))
+
+
+def _solid(scene: Scene, frame: Frame, rng: np.random.Generator, bank: NoiseBank) -> None:
+    """Paint what a plane cuts of a vertebral column or a heart, among tissue."""
+    everywhere = np.ones((frame.size, frame.size), bool)
+    ground = scene.paint(everywhere, parent=0)
+    if rng.random() < 0.5:
+        _partition(scene, everywhere, rng, bank, int(rng.integers(2, 7)))
+    for _ in range(int(rng.integers(0, 7))):
+        paint_object(scene, frame, rng, bank)
+    reach = float(np.exp(rng.uniform(np.log(1.8), np.log(6.0))))
+    plane = Plane.draw(rng, frame.x, frame.y, reach=reach)
+    solid = heart(plane, rng) if rng.random() < HEART_SHARE else vertebral_column(plane, rng)
+    regions = [scene.paint(mask, parent=ground) for _, mask in solid.parts]
+    first: dict[str, int] = {}
+    for region, (name, _) in zip(regions, solid.parts, strict=True):
+        tissue = name.partition(":")[0]
+        if region and first.setdefault(tissue, region) != region:
+            scene.alike[region] = first[tissue]
+    wholes = ({regions[place] for place in whole} - {0} for whole in solid.wholes)
+    scene.groups += [whole for whole in wholes if whole]
+    scene.shading = solid.shading
 
 
 def _level(frame: Frame, rng: np.random.Generator, bank: NoiseBank, centre: tuple[float, float]) -> FloatArray:
