@@ -333,12 +333,12 @@ def test_a_drawn_slice_stays_as_it_was_drawn() -> None:
 
 def test_the_blend_goes_evenly_from_one_end_to_the_other() -> None:
     class Stubborn(FloodFillModel):
-        """Whatever it is asked, it says the earlier mask."""
+        """Whatever it is asked, it says the earlier mask, and is sure of it."""
 
         def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
             assert prompts.mask_logits is not None
             logits = prompts.mask_logits[None]
-            return SliceLogits(logits, np.array([0.9], np.float32), logits)
+            return SliceLogits(logits, np.array([1.0], np.float32), logits)
 
     volume = stack_of_discs([10] * 9)
     rows, cols = np.ogrid[:64, :64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from scipy import ndimage
 from voxsam.cuts import SliceCut
 from voxsam.embeddings import EmbeddingStore
 from voxsam.looks import Look
+from voxsam.persistence import settled
 from voxsam.predict import GIVEN_LOGIT, ask, overlap_of, to_pixels
 from voxsam.prompts import Box
 from voxsam.recall import Known, Recall
@@ -91,6 +92,8 @@ class CarryRules:
         The slices before it and the prompted ones, where the model remembers slices.
     mask, box, point : bool
         The last logits; their box; their deepest point.
+    shape : bool
+        Where the model is not sure of its answer, blend it with the last mask, see `persistence.settled`.
     box_margin_mm : float
         Around the last box on every side; one voxel at least.
     reach_mm : float
@@ -107,6 +110,7 @@ class CarryRules:
     mask: bool = True
     box: bool = True
     point: bool = True
+    shape: bool = True
     box_margin_mm: float = 1.0
     reach_mm: float = 12.0
     good_overlap: float = 0.6
@@ -144,6 +148,11 @@ class Step:
         return drawn_logits(self.mask) if self.logits is None else self.logits
 
     @cached_property
+    def with_mask(self, mask: BoolArray, area_mm2: float) -> Step:
+        """Return the step with another mask; a pointer is that of the model's own answer alone."""
+        same = np.array_equal(mask, self.mask)
+        return replace(self, mask=mask, area_mm2=area_mm2, pointer=self.pointer if same else None)
+
     def agreed_logits(self) -> FloatArray:
         """The logits, without the islands that the mask lacks."""
         logits = self.to_logits()
@@ -207,18 +216,21 @@ class Walker:
         ways = _WAYS_WITH_MEMORY if carry.memory and store.memory_slots else _WAYS
         self._ways = tuple(dict.fromkeys(tuple(part for part in way if getattr(carry, part)) for way in ways))
 
-    def steps(self, start: Step, indices: Iterable[int], told: Told) -> Iterator[Step]:
-        """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last."""
+    def steps(self, start: Step, indices: Iterable[int], told: Told) -> Generator[Step, Step | None, None]:
+        """Yield the steps from a slice over `indices`, one by one; a step with a reason is the last.
+
+        A step that is sent back is gone on with instead of the one that was yielded.
+        """
         last, recall = start, self._recall_of(start, told.prompted)
         for index in indices:
             step = self._next(last, index, recall)
             step = replace(step, reason=self._why_not(step, last, told.looks))
             if step.reason and index in self._span:
                 step = self._known_to_be_here(index, last, recall)
-            yield step
+            taken = yield step
             if step.reason:
                 return
-            last = step
+            last = step = taken or step
             if recall is not None:
                 recall.add(Known(index, step.agreed_logits, prompted=False, pointer=step.pointer))
 
@@ -293,10 +305,12 @@ class Walker:
             answer = recall.ask(view, to_pixels(cut, frame, shown) if told else None)
         else:
             answer = ask(self._store, view, cut, shown)
-        logits = frame.view_to_slice(answer.logits[answer.best])
+        logits, score = frame.view_to_slice(answer.logits[answer.best]), float(answer.scores[answer.best])
+        if self._carry.shape and answer.pointer is None:  # a model with pointers follows the object itself
+            logits = settled(logits, score, last.mask, bounds)
         answered = logits > 0
         mask = self.bounded(self._reached(answered, last.mask, bounds, frame))
-        overlap, score = overlap_of(mask, last.mask), float(answer.scores[answer.best])
+        overlap = overlap_of(mask, last.mask)
         pointer = answer.pointer if np.array_equal(mask, answered) else None
         return Step(view.index, logits, mask, self.area_of(mask), overlap, score, pointer=pointer)
 
