@@ -147,12 +147,12 @@ class Step:
         """Return the logits; those of a drawn mask are made from it."""
         return drawn_logits(self.mask) if self.logits is None else self.logits
 
-    @cached_property
     def with_mask(self, mask: BoolArray, area_mm2: float) -> Step:
         """Return the step with another mask; a pointer is that of the model's own answer alone."""
         same = np.array_equal(mask, self.mask)
         return replace(self, mask=mask, area_mm2=area_mm2, pointer=self.pointer if same else None)
 
+    @cached_property
     def agreed_logits(self) -> FloatArray:
         """The logits, without the islands that the mask lacks."""
         logits = self.to_logits()
