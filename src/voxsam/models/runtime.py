@@ -24,10 +24,14 @@ class Part:
     free_axes : mapping of str to tuple of int
         Axes whose length changes from call to call, by the input's name, such as ``{"prompts.points_xy": (2,)}``;
         a ``*`` stands for any name.
+    sensitive : bool
+        In reduced precision, products with weights alone are reduced: sums along the way and the scores of attention
+        would lose too much.
     """
 
     run: Callable[..., Any]
     free_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sensitive: bool = False
 
 
 @dataclass(frozen=True)

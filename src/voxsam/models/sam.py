@@ -131,7 +131,9 @@ class SamModel:
         self._positions = sam.prompt_encoder.image_positions()  # the same for every view
         self.runtime = Runtime(device=device)
         self.batch_size = BATCH_ON_A_GPU if self._device.type == "cuda" else 1
-        self.parts = {"encoder": Part(sam.image_encoder), "decoder": Part(sam.mask_decoder, {"tokens": (1,)})}
+        # a plain transformer adds up a dozen blocks and more, and attends over thousands of cells at once
+        encoder = Part(sam.image_encoder, sensitive=isinstance(sam.image_encoder, ImageEncoder))
+        self.parts = {"encoder": encoder, "decoder": Part(sam.mask_decoder, {"tokens": (1,)})}
 
     @property
     def card(self) -> ModelCard:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,8 +63,24 @@ def test_threads_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr("voxsam.models.backends.onnx_engine.OnnxEngine", lambda threads: asked.append(threads))
     monkeypatch.setattr(
-        "voxsam.models.backends.openvino_engine.OpenVinoEngine", lambda _, threads: asked.append(threads)
+        "voxsam.models.backends.openvino_engine.OpenVinoEngine", lambda _, threads, **_rest: asked.append(threads)
     )
     for backend in ("openvino", "onnxruntime"):
         apply._engine(backend, "fp32")
     assert asked == [3, 3]
+
+
+@needs_bf16
+def test_a_sensitive_part_loses_less_in_bf16() -> None:
+    def error(sensitive: bool) -> float:
+        model, reduced = random_model(), random_model()
+        reduced.parts["encoder"] = replace(reduced.parts["encoder"], sensitive=sensitive)
+        use_runtime(reduced, backend="openvino", precision="bf16")
+        expected, found = (each.encode(view()).to_arrays()["image"] for each in (model, reduced))
+        return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+    assert 1e-4 < error(True) < 0.8 * error(False)
+
+
+def test_sams_plain_transformer_is_sensitive() -> None:
+    assert random_model().parts["encoder"].sensitive

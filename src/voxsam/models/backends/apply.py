@@ -58,14 +58,14 @@ def use_runtime(model: PromptableModel, *, backend: str = "auto", precision: str
 def _run_of(part: Part, backend: str, precision: str, device: str) -> Callable[..., Any]:
     if backend == "torch":
         return part.run if precision == "fp32" else in_precision(part.run, precision, device)
-    return CompiledPart(part, _engine(backend, precision))
+    return CompiledPart(part, _engine(backend, precision, sensitive=part.sensitive))
 
 
-def _engine(backend: str, precision: str) -> Engine:
+def _engine(backend: str, precision: str, *, sensitive: bool = False) -> Engine:
     if backend == "openvino":
         from voxsam.models.backends.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(precision, threads=torch.get_num_threads())
+        return OpenVinoEngine(precision, threads=torch.get_num_threads(), weights_alone=sensitive)
     from voxsam.models.backends.onnx_engine import OnnxEngine
 
     return OnnxEngine(threads=torch.get_num_threads())
