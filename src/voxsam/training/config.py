@@ -13,7 +13,7 @@ from voxsam.errors import InputError
 __all__ = ["PARTS", "Config", "Phase"]
 
 #: What the generator can do without.
-PARTS = ("anatomy", "nesting", "degradation", "loose boxes")
+PARTS = ("anatomy", "solids", "nesting", "degradation", "loose boxes")
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Config:
     pair_share : float
         Share of scenes of which two slices are rendered that belong together, for the slice memory.
     without : tuple of str
-        Parts of the generator to leave out, to learn what they are worth: ``"anatomy"`` (bodies and heads),
-        ``"nesting"`` (structures inside structures), ``"degradation"`` (noise, bias, coarse sampling),
-        ``"loose boxes"``.
+        Parts of the generator to leave out, to learn what they are worth: ``"anatomy"`` (bodies, heads, spines,
+        hearts), ``"solids"`` (spines and hearts alone), ``"nesting"`` (structures inside structures),
+        ``"degradation"`` (noise, bias, coarse sampling), ``"loose boxes"``.
     workers : int
         Processes that make batches; 0 makes them in the training process.
     seed : int

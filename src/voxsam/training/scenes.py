@@ -96,7 +96,7 @@ def invent_scene(rng: np.random.Generator, bank: NoiseBank, size: int, *, withou
     frame = _frame(rng, bank, size)
     scene = Scene(np.zeros((size, size), np.int16))
     kind = rng.random() if "anatomy" not in without else float(rng.choice([0.6, 0.9]))
-    if kind < SOLID_SHARE:
+    if kind < SOLID_SHARE and not {"anatomy", "solids"} & set(without):
         _solid(scene, frame, rng, bank)
     elif kind < 0.5:
         _body(scene, frame, rng, bank)
