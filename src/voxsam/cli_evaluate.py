@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.console import Console
 
+from voxsam.cli_options import BackendOption, PrecisionOption
 from voxsam.cli_progress import progress
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def evaluate_command(
     window: Annotated[str, typer.Option(help="auto, a preset, or WIDTH,LEVEL.")] = "auto",
     plane: Annotated[str, typer.Option(help="auto (as the scan was taken), axial, coronal or sagittal.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
 ) -> None:
     """Measure how well prompts are answered, against labels that you have.
 
@@ -74,6 +77,8 @@ def evaluate_command(
         window=window,
         plane=plane,
         device=device,
+        backend=backend,
+        precision=precision,
         only=tuple(only or ()),
         limit=limit,
     )

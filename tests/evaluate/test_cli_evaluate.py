@@ -41,6 +41,8 @@ def test_a_protocol_in_3d_prints_its_own_table(
         (["--only", "unicorn", *ONLY_BASELINES], "holds any of unicorn"),
         (["--window", "livr", *ONLY_BASELINES], "did you mean 'liver'"),
         (["--plane", "diagonal", *ONLY_BASELINES], "diagonal"),
+        (["--backend", "openvno", *ONLY_BASELINES], "did you mean 'openvino'"),
+        (["--precision", "fp23", *ONLY_BASELINES], "did you mean 'fp32'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fakes import FloodFillModel
-from voxsam.errors import Cancelled, FormatError, InputError
+from voxsam.errors import Cancelled, FormatError, InputError, ModelError
 from voxsam.evaluate import Evaluation, Method, Plan, Rules, evaluate, load_cases, summarise, write_reports
 from voxsam.evaluate.pictures import FOUND_RGB, TRUTH_RGB, picture_of
 from voxsam.evaluate.reports import markdown_report, slice_table
@@ -187,3 +187,24 @@ def test_baselines_run_on_real_scans(data_dir: Path) -> None:
 def test_the_origin_of_every_real_truth_is_known(data_dir: Path) -> None:
     apart = {case.dataset for case in load_cases(data_dir) for name in case.labels.values() if case.made_by_model(name)}
     assert apart == {"totalsegmentator_examples", "voxelmorph_brain_t1", "prostatex0000_picai11373"}
+
+
+def test_what_a_model_computed_with_is_in_every_report(cases_dir: Path, tmp_path: Path) -> None:
+    method = Method("small", model="compact")
+    plan = Plan(
+        ("slice-box",), (method,), rules=Rules(slices_per_label=1), limit=1, backend="onnxruntime", device="cpu"
+    )
+    found = evaluate(load_cases(cases_dir), plan)
+    assert {name: found.models["small"][name] for name in ("backend", "precision")} == {
+        "backend": "onnxruntime", "precision": "fp32",
+    }  # fmt: skip
+    files = write_reports(found, tmp_path)
+    document = json.loads(files[0].read_text())
+    assert (document["plan"]["backend"], document["models"]) == ("onnxruntime", found.models)
+    for page in files[2:]:
+        assert "small: onnxruntime in fp32 on cpu" in page.read_text()
+
+
+def test_a_backend_that_cannot_do_it_is_said_before_anything_is_read() -> None:
+    with pytest.raises(ModelError, match="onnxruntime computes in fp32"):
+        Plan(("slice-box",), ("compact",), backend="onnxruntime", precision="bf16")

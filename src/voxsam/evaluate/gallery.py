@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from voxsam.evaluate.pictures import FOUND_RGB, TRUTH_RGB, Picture
 from voxsam.evaluate.run import Evaluation
 from voxsam.evaluate.summary import Estimate, Summary
 
-__all__ = ["html_page"]
+__all__ = ["computed_with", "html_page"]
 
 #: Worst answers shown for each protocol and method.
 SHOWN = 24
@@ -35,6 +35,19 @@ summary { cursor: pointer; font-weight: 600 }
 """
 
 
+def computed_with(facts: Mapping[str, str]) -> str:
+    """Say what a model computed with, from what `voxsam.models.runtime.facts_of` tells.
+
+    Examples
+    --------
+    >>> computed_with({"backend": "openvino", "precision": "bf16", "device": "cpu", "decoder": "onnxruntime"})
+    'openvino in bf16 on cpu, decoder by onnxruntime'
+    """
+    by = [f"decoder by {facts['decoder']}"] if "decoder" in facts else []
+    remarks = [facts["remark"]] if "remark" in facts else []
+    return ", ".join([f"{facts['backend']} in {facts['precision']} on {facts['device']}", *by, *remarks])
+
+
 def html_page(evaluation: Evaluation, summary: Summary) -> str:
     """Return the page: no script, no file beside it.
 
@@ -50,6 +63,7 @@ def html_page(evaluation: Evaluation, summary: Summary) -> str:
         f"{evaluation.plan.rules.seed}, {evaluation.seconds:.0f} s on "
         f"{escape(evaluation.machine.get('processor', 'an unknown processor'))}. Means over labels; small: the 95 % "
         "interval, patients drawn anew. Labels whose truth a model made are in a table of their own.</p>",
+        *(f"<p>{escape(name)}: {escape(computed_with(facts))}.</p>" for name, facts in evaluation.models.items()),
     ]
     for protocol in evaluation.plan.protocols:
         body.append(f"<h2>{escape(protocol)}</h2>")

@@ -11,7 +11,7 @@ from typing import Any
 
 from voxsam.errors import FormatError
 from voxsam.evaluate.calibration import calibrations
-from voxsam.evaluate.gallery import html_page
+from voxsam.evaluate.gallery import computed_with, html_page
 from voxsam.evaluate.run import Evaluation
 from voxsam.evaluate.scores import Score
 from voxsam.evaluate.summary import Estimate, Summary, summarise
@@ -86,13 +86,14 @@ def markdown_report(evaluation: Evaluation, summary: Summary) -> str:
     plan = evaluation.plan
     methods = tuple(dict.fromkeys(score.method for score in evaluation.scores))
     counted = {(s.dataset, s.label_name) for s in evaluation.scores if s.counted}
+    models = evaluation.models
     pieces = [
         "# Evaluation",
         f"{evaluation.cases} cases, {len({s.target for s in evaluation.scores})} targets, {len(counted)} labels that "
         f"count; seed {plan.rules.seed}; {evaluation.seconds:.0f} s with {evaluation.machine.get('workers', '1')} "
         f"worker(s) on {evaluation.machine.get('processor', 'an unknown processor')}. Means over labels (over targets, "
         "then cases, then labels); in brackets the 95 % interval, patients drawn anew.",
-        *(f"Weights of {name}: sha256 {sha256}." for name, sha256 in evaluation.weights.items()),
+        *(f"{name}: {computed_with(facts)}; weights {facts['weights_sha256']}." for name, facts in models.items()),
     ]
     slices = slice_table(summary, methods)
     if slices:
@@ -202,7 +203,8 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "schema": SCHEMA,
         "plan": evaluation.plan.to_json(),
         "machine": evaluation.machine,
-        "weights_sha256": evaluation.weights,
+        "weights_sha256": {name: facts["weights_sha256"] for name, facts in evaluation.models.items()},
+        "models": evaluation.models,
         "seconds": round(evaluation.seconds, 2),
         "cases": evaluation.cases,
         "summary": [line.to_json() for line in summary.lines],

@@ -23,8 +23,10 @@ from voxsam.evaluate.groups import equivalent_diameter_mm, group_of, modality_of
 from voxsam.evaluate.pictures import Picture, picture_of
 from voxsam.evaluate.protocols import Answer, Bench, Protocol, Rules, protocol_named, slices_of
 from voxsam.evaluate.scores import Evidence, Score
-from voxsam.evaluate.segmenters import Method, method_named, open_method, weights_sha256_of
+from voxsam.evaluate.segmenters import Method, method_named, model_of, open_method
 from voxsam.geometry import Plane
+from voxsam.models.backends.choose import check_choice
+from voxsam.models.runtime import facts_of
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window
 
@@ -45,8 +47,8 @@ class Plan:
     methods : sequence of str or Method
         Models of the registry and baselines; the first is the one that the others are compared with.
     rules : Rules
-    window, device : str
-        As for a session.
+    window, device, backend, precision : str
+        As for a session; single precision unless told otherwise, so that figures compare anywhere.
     plane : str
         ``"auto"`` for the plane that each scan was taken in.
     only : sequence of str
@@ -60,6 +62,8 @@ class Plan:
     ------
     InputError
         If a protocol or a method is unknown, or no method can take part in a protocol.
+    ModelError
+        If the backend is unknown or not installed, or has no such precision.
 
     Examples
     --------
@@ -76,6 +80,8 @@ class Plan:
     only: Sequence[str] = ()
     limit: int | None = None
     pictures: int = 2
+    backend: str = "auto"
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         methods = tuple(method_named(method) for method in self.methods)
@@ -85,6 +91,7 @@ class Plan:
                 raise InputError(f"none of {names} can take part in {protocol.name}: add a method, such as 'compact'")
         if not self.protocols or not methods:
             raise InputError("an evaluation needs a protocol and a method, and one of them is missing")
+        check_choice(self.backend, self.precision)
         object.__setattr__(self, "methods", methods)
         object.__setattr__(self, "protocols", tuple(self.protocols))
 
@@ -119,6 +126,9 @@ class Plan:
             "rules": asdict(self.rules),
             "window": self.window,
             "plane": self.plane,
+            "device": self.device,
+            "backend": self.backend,
+            "precision": self.precision,
             "only": list(self.only),
             "limit": self.limit,
         }
@@ -137,8 +147,8 @@ class Evaluation:
     seconds : float
         Wall time.
     machine : mapping of str to str
-    weights : mapping of str to str
-        SHA-256 of the weights of each method that has any.
+    models : mapping of str to mapping of str to str
+        What the model of each method was and computed with, see `voxsam.models.runtime.facts_of`; of baselines nothing.
     """
 
     plan: Plan
@@ -147,14 +157,14 @@ class Evaluation:
     cases: int
     seconds: float
     machine: dict[str, str]
-    weights: dict[str, str]
+    models: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
 class _CaseResult:
     scores: list[Score]
     pictures: list[Picture]
-    weights: dict[str, str]
+    models: dict[str, dict[str, str]]
 
 
 def evaluate(
@@ -207,7 +217,7 @@ def evaluate(
         cases=len(chosen),
         seconds=time.perf_counter() - started,
         machine={"system": platform.platform(), "processor": _processor(), "workers": str(workers)},
-        weights={name: sha256 for result in ordered for name, sha256 in result.weights.items()},
+        models={name: facts for result in ordered for name, facts in result.models.items()},
     )
 
 
@@ -286,9 +296,8 @@ def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) 
         protocols = [p for p in map(protocol_named, plan.protocols) if p.suits(method)]
         if not protocols or not labels:
             continue
-        session = open_method(method, volume, plane=plane, window=plan.window, device=plan.device)
-        sha256 = weights_sha256_of(method, device=plan.device)
-        result.weights.update({method.name: sha256} if sha256 else {})
+        model = model_of(method, device=plan.device, backend=plan.backend, precision=plan.precision)
+        session = open_method(method, volume, plane=plane, window=plan.window, model=model)
         benches = [
             (name, Bench(case, mask, label, plane, plan.rules, method, session, targets[label]))
             for label, name in labels
@@ -298,6 +307,8 @@ def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) 
                 _run_protocol(protocol, benches, volume, plan, result, beat)
         finally:
             session.close()
+        if model is not None:  # now it is known whether it went otherwise than asked
+            result.models[method.name] = facts_of(model)
     return result
 
 

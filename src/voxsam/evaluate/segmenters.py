@@ -23,7 +23,7 @@ from voxsam.views import slice_of
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window
 
-__all__ = ["BaselineSession", "Method", "SlicePreview", "method_named", "open_method", "weights_sha256_of"]
+__all__ = ["BaselineSession", "Method", "SlicePreview", "method_named", "model_of", "open_method"]
 
 BoolArray = npt.NDArray[np.bool_]
 ALL_PROMPTS = frozenset({"click", "box", "slice"})
@@ -253,8 +253,24 @@ def method_named(method: str | Method) -> Method:
     raise InputError(unknown_name("method", method, (*CARDS, *BASELINES)))
 
 
+def model_of(
+    method: Method, *, device: str = "auto", backend: str = "auto", precision: str = "fp32"
+) -> PromptableModel | None:
+    """Return the model that a method asks; None for a baseline.
+
+    Parameters
+    ----------
+    method : Method
+    device, backend, precision : str
+        As `voxsam.load_model` takes them; nothing to a model that is loaded already.
+    """
+    if not isinstance(method.model, str):
+        return method.model
+    return _loaded(method.model, method.weights, device, backend, precision)
+
+
 def open_method(
-    method: Method, volume: Volume, *, plane: Plane, window: str = "auto", device: str = "auto"
+    method: Method, volume: Volume, *, plane: Plane, window: str = "auto", model: PromptableModel | None = None
 ) -> Segmenter:
     """Open a scan for a method.
 
@@ -264,27 +280,19 @@ def open_method(
     volume : Volume
     plane : str
     window : str
-    device : str
-        Of the model; nothing to a baseline.
+    model : PromptableModel, optional
+        From `model_of`, which is asked where none is given.
     """
-    if method.model is None:
+    model = model or model_of(method)
+    if model is None:
         return BaselineSession(volume, BASELINES[method.name], window=window, plane=plane)
-    model = _loaded(method.model, method.weights, device) if isinstance(method.model, str) else method.model
     return open_session(volume, model=model, window=window, plane=plane, cache_dir=None)
 
 
-def weights_sha256_of(method: Method, *, device: str = "auto") -> str:
-    """Return the hash of the weights that a method runs on; empty for a baseline."""
-    if method.model is None:
-        return ""
-    model = _loaded(method.model, method.weights, device) if isinstance(method.model, str) else method.model
-    return model.weights_sha256
-
-
 @lru_cache(maxsize=4)
-def _loaded(name: str, weights: Path | None, device: str) -> PromptableModel:
+def _loaded(name: str, weights: Path | None, device: str, backend: str, precision: str) -> PromptableModel:
     """Load a model once a process, not once a scan."""
-    return load_model(name, weights=weights, device=device, precision="fp32")  # figures that compare anywhere
+    return load_model(name, weights=weights, device=device, backend=backend, precision=precision)
 
 
 def _middle(box: SimulatedBox | None) -> tuple[int, ...]:
