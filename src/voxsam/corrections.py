@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from voxsam.changes import carry_change
 from voxsam.cropped import CroppedMask
 from voxsam.cuts import indices_of
+from voxsam.errors import PromptError
 from voxsam.geometry import Geometry, Plane, PlaneAxes
+from voxsam.predict import overlap_of
 from voxsam.previews import slice_answer
 from voxsam.prompts import Box, MaskPrompt, Prompt, dump_prompts
+from voxsam.reach import Span
 from voxsam.report import Report, SliceReport
-from voxsam.segment import Segmentation, Workspace
+from voxsam.seeds import plan_seeds
+from voxsam.segment import Workspace
 from voxsam.session import ObjectState
 from voxsam.views import slice_of
 from voxsam.volume import Volume
-from voxsam.walk import StopRules
-from voxsam.zoom import Bounds, bounds_of
+from voxsam.walk import CarryRules, Step, StopRules, Told, Walker
+from voxsam.zoom import ZoomRules
 
 __all__ = ["Corrected", "Part", "correct", "plane_of"]
 
 BoolArray = npt.NDArray[np.bool_]
 OnProgress: TypeAlias = Callable[[int, int], None]
 
-#: A correction reaches at most this far across the slices, unless it finds a part of the object that was missing.
-_REACH_MM = 30.0
-#: From slice to slice, what is corrected may move and grow by this much.
-_MARGIN_MM = 4.0
-#: A correction has died out where it changes less than this share of what it changed where it was made.
-_LEAST_SHARE = 0.05
+#: A slice whose new answer overlaps the old one less than this says that what led to the old one was wrong.
+_CONTRADICTED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,115 +159,89 @@ class _Correction:
         before = self.item.mask.to_array()
         after = before.copy()
         lines: dict[int, SliceReport] = {}
-        for done, index in enumerate(sorted(self.fresh)):
-            Part(0, 2, self.on_progress)(done, len(self.fresh))
+        order = sorted(self.fresh)
+        for done, index in enumerate(order):
+            Part(0, 2, self.on_progress)(done, len(order))
             found = slice_answer(self.workspace, self.item, self.plane, index)
             slice_of(after, self.axes, index)[...] = found.mask
             lines[index] = SliceReport(index, "prompted", None, self._area(found.mask), found.score)
-        if not any(slice_of(after, self.axes, index).any() for index in self.fresh):
-            return Corrected(CroppedMask.of(after), lines, None)
-        result = self._carried(before, after)
-        guess, reported = np.asarray(result.mask.array), {line.index: line for line in result.report.slices}
-        for index in sorted(self.fresh):
-            for direction in (-1, 1):
-                lines.update(self._spread(before, after, guess, reported, index, direction))
-        return Corrected(CroppedMask.of(after), lines, result.report)
+        lowest, highest = self._confined(before.shape[self.axes.normal])
+        for done, index in enumerate(order):
+            for up, way in enumerate((range(index - 1, lowest - 1, -1), range(index + 1, highest + 1))):
+                Part(1, 2, self.on_progress)(2 * done + up, 2 * len(order))
+                lines.update(self._carried(before, after, index, way))
+        Part(1, 2, self.on_progress)(1, 1)
+        return Corrected(CroppedMask.of(after), lines, None)
 
-    def _carried(self, before: BoolArray, after: BoolArray) -> Segmentation:
-        """Segment anew from the corrected slices, between the prompted ones that stay."""
+    def _carried(self, before: BoolArray, after: BoolArray, index: int, way: range) -> dict[int, SliceReport]:
+        """Carry the change on a slice one way, up to the next slice that has prompts of its own."""
+        weak = self._weak()
+        closed = (self._heard() - set(weak)) | self.fresh
+        ahead = [each for each in way if each in closed]
+        indices = way[: way.index(ahead[0])] if ahead else way
+        masks = {each: slice_of(after, self.axes, each) for each in indices}
+        anchor = ahead[0] if ahead and slice_of(after, self.axes, ahead[0]).any() else None
+        old, new = slice_of(before, self.axes, index), slice_of(after, self.axes, index)
+        if not new.any():
+            return {}
+        walker, told = self._walker(after, index, weak if overlap_of(old, new) < _CONTRADICTED else {})
+        start = Step(index, None, new, self._area(new))
+        lines: dict[int, SliceReport] = {}
+        for changed in carry_change(walker, told, start, old, masks, indices, anchor=anchor, weak=weak):
+            step = changed.step
+            masks[step.index][...] = step.mask
+            reason = f"corrected from slice {index}"
+            lines[step.index] = SliceReport(step.index, "propagated", step.overlap, step.area_mm2, step.quality, reason)
+        return lines
+
+    def _walker(self, after: BoolArray, index: int, untold: Collection[int]) -> tuple[Walker, Told]:
+        """Return what carries a change on from a slice, and what it is shown of the other prompted ones."""
+        workspace = self.workspace
+        view = workspace.stack.view(self.plane, index, workspace.windows_for(self.item.prompts))
+        walker = Walker(workspace.store, view, stops=StopRules(), carry=CarryRules(), zoom=ZoomRules())
+        told = sorted((self._heard() - set(untold)) | self.fresh)
+        prompted = {each: slice_of(after, self.axes, each) for each in told}
+        steps = [Step(each, None, mask, self._area(mask)) for each, mask in prompted.items() if mask.any()]
+        return walker, walker.told_by(steps)
+
+    def _weak(self) -> dict[int, float]:
+        """Slices on which the user drew a box and said no more, and how good their answers seemed."""
         geometry = self.workspace.volume.geometry
-        normal = self.axes.normal
-        reach = max(2, round(_REACH_MM / geometry.spacing_mm[normal]))
-        first, last = self._ends(before, reach)
-        kept = {index for index in self._heard() if first - 1 <= index <= last + 1} - self.fresh
-        drawn = [
-            MaskPrompt.of_packed(packed, geometry)
-            for index in sorted(self.fresh | kept)
-            if (
-                packed := CroppedMask.of_slice(slice_of(after, self.axes, index), geometry.shape, self.axes, index)
-            ).packed.size
-        ]
-        stops = StopRules(first_index=first, last_index=last)
-        half = Part(1, 2, self.on_progress)
-        return self.workspace.segment(drawn, plane=self.plane, stops=stops, on_progress=half)
-
-    def _ends(self, before: BoolArray, reach: int) -> tuple[int, int]:
-        """Return how far to look: to the reach, or to the end of the scan where the object was missing."""
-        count = before.shape[self.axes.normal]
-        first, last = min(self.fresh), max(self.fresh)
-        missing_below = first > 0 and not slice_of(before, self.axes, first - 1).any()
-        missing_above = last < count - 1 and not slice_of(before, self.axes, last + 1).any()
-        low = 0 if missing_below else max(0, first - reach)
-        high = count - 1 if missing_above else min(count - 1, last + reach)
-        return low, high
+        try:
+            cuts = plan_seeds(self.item.prompts, geometry, self.plane).cuts
+        except PromptError:
+            return {}
+        lines = {line.index: line.quality or 0.0 for line in self.item.report.slices} if self.item.report else {}
+        return {
+            index: lines.get(index, 0.0)
+            for index, cut in cuts.items()
+            if cut.boxes and cut.given is None and not len(cut.points_zyx)
+        }
 
     def _heard(self) -> set[int]:
         """Slices whose prompts the mask was made from."""
-        return set(_indices(self.item.answered, self.workspace.volume.geometry, self.plane))
+        geometry = self.workspace.volume.geometry
+        return set(_indices(self.item.answered, geometry, self.plane)) | set(self._weak())
 
-    def _spread(
-        self,
-        before: BoolArray,
-        after: BoolArray,
-        guess: BoolArray,
-        reported: Mapping[int, SliceReport],
-        start: int,
-        direction: int,
-    ) -> dict[int, SliceReport]:
-        """Carry a change on to its neighbours until it has died out."""
-        closed = self._heard() | self.fresh
-        changed = slice_of(before, self.axes, start) ^ slice_of(after, self.axes, start)
-        least = max(3.0, _LEAST_SHARE * np.count_nonzero(changed))
-        lines: dict[int, SliceReport] = {}
-        index = start + direction
-        while 0 <= index < before.shape[self.axes.normal] and index not in closed:
-            bounds = bounds_of(changed)
-            if bounds is None:
-                break
-            old, wanted = slice_of(before, self.axes, index), slice_of(guess, self.axes, index)
-            line = reported.get(index)
-            if line is None or line.source == "stopped":
-                break
-            changed = _touching_within(old ^ wanted, changed, self._grown(bounds, old.shape), self._margin)
-            if np.count_nonzero(changed) < least:
-                break
-            fresh = slice_of(after, self.axes, index)
-            fresh[...] = old ^ changed
-            lines[index] = replace(line, area_mm2=self._area(fresh), reason=f"corrected from slice {start}")
-            index += direction
-        return lines
+    def _confined(self, count: int) -> Span:
+        """Slices that a box with an extent, or the reach of the propagation, leaves to the object.
 
-    @property
-    def _margin(self) -> tuple[int, int]:
-        spacing = self.workspace.volume.geometry.spacing_mm
-        rows, columns = (max(1, round(_MARGIN_MM / spacing[axis])) for axis in (self.axes.row, self.axes.column))
-        return rows, columns
-
-    def _grown(self, bounds: Bounds, shape: tuple[int, ...]) -> tuple[slice, slice]:
-        rows, columns = self._margin
-        row, row_stop, column, column_stop = bounds
-        return (
-            slice(max(0, row - rows), min(shape[0], row_stop + rows)),
-            slice(max(0, column - columns), min(shape[1], column_stop + columns)),
-        )
+        A prompt beyond them says that they were drawn too tight.
+        """
+        geometry = self.workspace.volume.geometry
+        extents = [prompt for prompt in self.item.prompts if isinstance(prompt, Box) and prompt.flat_axis is None]
+        held = [index for box in extents for index in indices_of(box, geometry, self.plane)]
+        low, high = (min(held), max(held)) if held else (0, count - 1)
+        settings = self.item.report.settings if self.item.report is not None else {}
+        stops = settings.get("stops", {}) if settings.get("plane") == self.plane else {}
+        first, last = stops.get("first_index"), stops.get("last_index")
+        low = low if first is None else max(low, first)
+        high = high if last is None else min(high, last)
+        return (low, high) if low <= min(self.fresh) and max(self.fresh) <= high else (0, count - 1)
 
     def _area(self, mask: BoolArray) -> float:
         spacing = self.workspace.volume.geometry.spacing_mm
         return int(np.count_nonzero(mask)) * spacing[self.axes.row] * spacing[self.axes.column]
-
-
-def _touching_within(
-    difference: BoolArray, changed: BoolArray, crop: tuple[slice, slice], margin: tuple[int, int]
-) -> BoolArray:
-    """Keep the parts of a difference that lie on or near what changed on the slice before."""
-    near = ndimage.maximum_filter(changed[crop], size=(2 * margin[0] + 1, 2 * margin[1] + 1), mode="constant")
-    islands, count = ndimage.label(difference[crop] & near)
-    held = np.zeros(count + 1, bool)
-    held[np.unique(islands[changed[crop]])] = True
-    held[0] = False
-    kept = np.zeros_like(changed)
-    kept[crop] = held[islands]
-    return kept
 
 
 def _indices(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane) -> set[int]:

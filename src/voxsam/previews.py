@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from voxsam.answers import corrected_slice
 from voxsam.cuts import cut_prompts
 from voxsam.errors import Superseded
 from voxsam.geometry import Plane, PlaneAxes
@@ -127,7 +128,10 @@ def slice_answer(
     if not cut.is_empty or earlier is not None:
         workspace.store.get(view)
         _require(wanted)
-    answer = predict_slice(workspace.store, view, prompts, mask_logits=earlier, multimask=multimask)
+    if earlier is not None and item.mask is not None and not multimask:
+        answer = corrected_slice(workspace.store, view, prompts, item.mask, earlier)
+    else:
+        answer = predict_slice(workspace.store, view, prompts, mask_logits=earlier, multimask=multimask)
     _require(wanted)
     return Preview(plane, index, answer.logits, answer.score, tuple(each.logits for each in answer.candidates))
 
