@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from voxsam.zoom import Bounds
 
@@ -52,15 +51,38 @@ def settled(logits: FloatArray, quality: float, last: BoolArray, bounds: Bounds)
     if say <= 0:
         return logits
     soft_px = max(1.0, _SOFT_SHARE * float(np.sqrt(np.count_nonzero(last) / np.pi)))
-    crop = _around(bounds, int(4 * soft_px) + 1)
-    before = np.zeros(logits.shape, np.float32)
-    before[crop] = ndimage.gaussian_filter(last[crop].astype(np.float32), soft_px)
-    chance = (1 - say) / (1 + np.exp(-logits.clip(-20, 20))) + say * before
-    chance = chance.clip(_SURE, 1 - _SURE)
-    blended: FloatArray = np.log(chance / (1 - chance)).astype(np.float32)
-    return blended
+    crop, before = _softened(last, bounds, soft_px)
+    chance: FloatArray = np.exp(-logits.clip(-20, 20), dtype=np.float32)
+    chance += 1
+    np.divide(1 - say, chance, out=chance)
+    chance[crop] += say * before
+    chance.clip(_SURE, 1 - _SURE, out=chance)
+    chance /= 1 - chance
+    return np.log(chance, out=chance)
 
 
-def _around(bounds: Bounds, margin: int) -> tuple[slice, slice]:
+def _softened(mask: BoolArray, bounds: Bounds, soft_px: float) -> tuple[tuple[slice, slice], FloatArray]:
+    """Do what `scipy.ndimage.gaussian_filter` does, by products of small matrices: the mask is empty but for `bounds`.
+
+    Returns what else is not empty, and it.
+    """
     row, row_stop, column, column_stop = bounds
-    return slice(max(0, row - margin), row_stop + margin), slice(max(0, column - margin), column_stop + margin)
+    rows, of_rows = _weights(row, row_stop, mask.shape[0], soft_px)
+    columns, of_columns = _weights(column, column_stop, mask.shape[1], soft_px)
+    return (rows, columns), of_rows @ mask[row:row_stop, column:column_stop].astype(np.float32) @ of_columns.T
+
+
+def _weights(start: int, stop: int, length: int, soft_px: float) -> tuple[slice, FloatArray]:
+    """Say along one axis which voxels get something of those from `start` to `stop`, and how much: (got, given)."""
+    reach = int(4 * soft_px + 0.5)
+    taps = np.exp(-0.5 * (np.arange(reach + 2) / soft_px) ** 2)
+    taps[-1] = 0.0  # and beyond
+    taps = (taps / (2 * taps.sum() - taps[0])).astype(np.float32)
+    got, given = np.arange(max(0, start - reach), min(length, stop + reach)), np.arange(start, stop)
+    shown = [given]
+    if start < reach:
+        shown.append(-1 - given)  # the edge mirrors
+    if length - stop < reach:
+        shown.append(2 * length - 1 - given)
+    weights: FloatArray = sum(taps[np.minimum(np.abs(got[:, None] - at), reach + 1)] for at in shown)
+    return slice(int(got[0]), int(got[-1]) + 1), weights
