@@ -36,7 +36,7 @@ pytestmark = [
 ]
 ONE_CLICK = SlicePrompts(points_xy=np.array([[120.0, 130.0]], np.float32), point_labels=np.array([1]))
 PRODUCT = 1024  # rows and columns
-MOST_ERROR = 2e-2  # of an embedding in bf16, relative; of the random weights that both sides share
+MOST_ERROR = 2e-2  # of TinyViT's embedding in bf16, relative; of the random weights that both sides share
 
 torch.set_num_threads(1)
 keep_memory()
@@ -82,14 +82,15 @@ def test_vit_b_runs_twice_as_fast_in_openvino_bf16(tmp_path: Path, benchmark: Be
     network: Any = vit_sam(width=768, depth=12, heads=12, global_blocks=(2, 5, 8, 11))
     model = on("openvino", "bf16", sam_of("sam-vit-b", network, tmp_path))
     image = torch.randn(1, 3, 1024, 1024)
+    found: list[Tensor] = []
 
-    def encode() -> Tensor:
-        return model.parts["encoder"].run(image)  # type: ignore[no-any-return]
+    def encode() -> None:
+        found[:] = [model.parts["encoder"].run(image)]
 
-    error = relative_error(encode(), network.image_encoder(image))
-    benchmark.extra_info["relative error"] = error
-    assert error <= MOST_ERROR
     (ratio,) = ratios(benchmark, lambda: network.image_encoder(image), rounds=3, bf16=encode)
+    error = relative_error(found[0], network.image_encoder(image))
+    benchmark.extra_info["relative error"] = error
+    assert error <= 1e-2
     assert ratio >= 2.0
 
 
@@ -99,12 +100,12 @@ def test_tiny_vit_runs_2_4_times_as_fast_in_openvino_bf16(tmp_path: Path, benchm
     build, image = sam_of("mobile-sam", network, tmp_path), torch.randn(1, 3, 1024, 1024)
     models = {name: on(*name, build) for name in (("openvino", "bf16"), ("openvino", "fp32"), ("onnxruntime", "fp32"))}
     works = {" ".join(name): lambda m=model: m.parts["encoder"].run(image) for name, model in models.items()}
+    bf16, *_ = ratios(benchmark, lambda: network.image_encoder(image), rounds=7, **works)
     expected = network.image_encoder(image)
     errors = [relative_error(work(), expected) for work in works.values()]
     benchmark.extra_info["relative errors"] = errors
     assert errors[0] <= MOST_ERROR
     assert max(errors[1:]) <= 1e-4
-    bf16, *_ = ratios(benchmark, lambda: network.image_encoder(image), rounds=7, **works)
     assert bf16 >= 2.4
 
 
