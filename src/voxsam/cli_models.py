@@ -141,13 +141,15 @@ def _facts(card: ModelCard) -> dict[str, Any]:
         "url": weights and weights.url,
         "digest": weights and weights.digest,
         "citation": card.citation,
+        "needs": card.needs,
     }
 
 
 def _describe(card: ModelCard, console: Console) -> None:
     """Print what the table has no room for; addresses stay whole, to be copied."""
     facts = f"{card.title}; {card.parameters_m:.1f} M parameters; {card.speed_class}; {card.licence}"
-    console.print(f"\n[bold]{card.name}[/bold]: {escape(facts)}", soft_wrap=True)
+    needs = f'; needs the package {card.needs}: pip install "voxsam[hf]"' if card.needs else ""
+    console.print(f"\n[bold]{card.name}[/bold]: {escape(facts + needs)}", soft_wrap=True)
     url = card.weights.url if card.weights else ""
     for line in filter(None, (url, card.citation)):
         console.print(f"  {escape(line)}", soft_wrap=True)

@@ -110,6 +110,14 @@ def test_a_licence_that_is_not_permissive_is_said_with_the_model(
         load_model("tiny-sam", weights=tmp_path / "own.pth", device="cpu")
 
 
+@pytest.mark.parametrize("name", ["sam2.1-tiny", "medsam2"])
+def test_a_missing_package_is_named_before_any_download(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(registry, "ensure", lambda *_, **__: pytest.fail("it looked for weights"))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=rf'{name} needs the package transformers: pip install "voxsam\[hf\]"'):
+        load_model(name, device="cpu")
+
+
 def test_a_file_named_as_another_models_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layouts are the same, so only the name tells: with it, wrong preprocessing would go unnoticed."""
     torch.save(random_sam().state_dict(), tmp_path / "medsam_vit_b.pth")

@@ -121,6 +121,8 @@ class ModelCard:
     options : mapping
         Keyword arguments for the builder (sizes of the encoder).
     citation : str
+    needs : str
+        A package of the extra ``hf`` that the builder imports; empty where voxsam's own suffice.
     """
 
     name: str
@@ -133,6 +135,7 @@ class ModelCard:
     weights: WeightsFile | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     citation: str = ""
+    needs: str = ""
 
     @property
     def permissive(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from voxsam.errors import ModelError, unknown_name
@@ -80,7 +81,7 @@ def load_model(
     Raises
     ------
     ModelError
-        If there is no such model, device, backend or precision here.
+        If there is no such model, device, backend or precision here, or a package is missing.
     WeightsError
         If the weights are missing, damaged, unsafe to read, or of another model.
 
@@ -91,7 +92,10 @@ def load_model(
     voxsam.errors.WeightsError: no weights file for sam-vit-b at no_such_file.pth
     """
     chosen = card(name)
-    where = resolve_device(device_for(backend, device))  # before a long download
+    # all of it before a long download
+    if chosen.needs and find_spec(chosen.needs) is None:
+        raise ModelError(f'{name} needs the package {chosen.needs}: pip install "voxsam[hf]"')
+    where = resolve_device(device_for(backend, device))
     check_choice(backend, precision, where)
     path = ensure(chosen, weights, on_progress=on_progress)
     module, _, function = chosen.builder.partition(":")
