@@ -249,15 +249,17 @@ def test_zoom_can_be_switched_off() -> None:
 class Unsure(FloodFillModel):
     """Its first answers hardly clear the threshold, and what it says of a region is something else."""
 
-    def __init__(self, *, sure: float, worse_from_near: bool = False) -> None:
+    def __init__(self, *, sure: float, worse_from_near: bool = False, score_from_near: float | None = None) -> None:
         super().__init__()
-        self._sure, self._worse = sure, worse_from_near
+        self._sure, self._worse, self._score = sure, worse_from_near, score_from_near
 
     def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
         answer = super().decode(embedding, prompts, multimask=multimask)
         logits = answer.logits * (self._sure / LOGIT)
         if self._worse and embedding.image_shape[0] < 150:
             logits = -logits
+        if self._score is not None and embedding.image_shape[0] < 150:
+            answer = replace(answer, scores=np.full_like(answer.scores, self._score))
         return replace(answer, logits=logits)
 
 
@@ -275,6 +277,16 @@ def test_a_nearer_look_that_disagrees_is_not_taken() -> None:
     prediction, truth = asked(phantom, [box_around(phantom, "axial")], model=Unsure(sure=8.0, worse_from_near=True))
     assert prediction.zoomed_to is None
     assert dice(prediction.mask, truth) > 0.95
+
+
+def test_a_surer_nearer_look_at_a_box_need_not_agree() -> None:
+    phantom, box = small_sphere(), [box_around(small_sphere(), "axial")]
+    for score, taken in ((1.0, True), (0.5, False)):
+        model = Unsure(sure=8.0, worse_from_near=True, score_from_near=score)
+        assert (asked(phantom, box, model=model)[0].zoomed_to is not None) == taken
+    two: list[Prompt] = [Point(phantom.inside_zyx), Point(tuple(np.add(phantom.inside_zyx, (0, 1, 0))))]
+    surer = Unsure(sure=8.0, worse_from_near=True, score_from_near=1.0)
+    assert asked(phantom, two, model=surer)[0].zoomed_to is None
 
 
 @settings(deadline=None, max_examples=100)

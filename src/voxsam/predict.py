@@ -278,9 +278,15 @@ def _region_for(
 def _confirmed(
     nearer: SlicePrediction, first: SlicePrediction, cut: SliceCut, frame: ViewFrame, least_agreement: float
 ) -> bool:
-    """Say whether the nearer look agrees with the first, and obeys the clicks at least as well."""
+    """Say whether the nearer look obeys the clicks at least as well as the first, and agrees with it.
+
+    Where a box said where to look, a nearer look need not agree if the model is surer of it: the first look may have
+    missed the object.
+    """
     near, far = nearer.mask, first.mask
-    return overlap_of(near, far) >= least_agreement and _clicks_met(near, cut, frame) >= _clicks_met(far, cut, frame)
+    surer = bool(cut.boxes) and nearer.score > first.score
+    agreed = surer or overlap_of(near, far) >= least_agreement
+    return agreed and _clicks_met(near, cut, frame) >= _clicks_met(far, cut, frame)
 
 
 def overlap_of(one: BoolArray, other: BoolArray) -> float:

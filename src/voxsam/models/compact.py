@@ -19,7 +19,7 @@ from voxsam.models.compact_encoder import CHANNELS, STRIDES
 from voxsam.models.compact_export import compact_graphs
 from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
-from voxsam.models.compact_prior import with_ellipse
+from voxsam.models.compact_prior import answer_in_box
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.onnx_graph import OnnxGraph
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
@@ -257,10 +257,15 @@ class CompactModel:
             check_prompts_on(prompts, image_shape, (height // 2, width // 2))
         batch = self._batch(prompts, image_shape, memory)
         answers, scores = self.parts["decoder"].run(features, batch)
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        low_res, scores = answers[0, 0, chosen].float(), scores[0, 0, chosen].float()
-        if prompts is not None and _only_a_box(prompts) and memory is None and not multimask:
-            low_res = with_ellipse(low_res[0], batch.boxes_xyxy[0, 0])[None]
+        low_res, scores = answers[0, 0].float(), scores[0, 0].float()
+        if prompts is not None and prompts.box_xyxy is not None and memory is None and not multimask:
+            boxed = answer_in_box(
+                low_res, scores, batch.boxes_xyxy[0, 0], batch.points_xy[0, 0], batch.point_labels[0, 0]
+            )
+            low_res, scores = boxed.logits[None], boxed.score[None]
+        else:
+            chosen = slice(1, None) if multimask else slice(0, 1)
+            low_res, scores = low_res[chosen], scores[chosen]
         return SliceLogits(self._to_view(low_res, image_shape), scores.cpu().numpy(), low_res.cpu().numpy())
 
     def _input_shape(self, image_shape: tuple[int, int]) -> tuple[int, int]:
@@ -371,11 +376,6 @@ def build_compact(card: ModelCard, weights: Path | None, device: str) -> Compact
         state = adapted_state(weights, read_state(ensure(card)))
     load_state(network, state, source=weights, model=card.name)
     return CompactModel(card, network, device)
-
-
-def _only_a_box(prompts: SlicePrompts) -> bool:
-    told = len(prompts.points_xy) or prompts.mask_logits is not None or prompts.low_res_logits is not None
-    return prompts.box_xyxy is not None and not told
 
 
 def pad_to(image: Tensor, shape: tuple[int, int], *, value: float = 0.0) -> Tensor:
