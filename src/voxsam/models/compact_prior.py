@@ -30,7 +30,7 @@ class InBox:
     logits : (h, w) tensor
         The masks' weighted mean, as probabilities; positive where the chance is at least `LEAST_CHANCE`.
     score : () tensor
-        The intersection over union to expect.
+        The intersection over union to expect: the mean of the best mask's trust and the answer's own steadiness.
     """
 
     logits: Tensor
@@ -42,9 +42,9 @@ def answer_in_box(
 ) -> InBox:
     """Weigh the masks of a decoder, and the ellipse in the box, by what the box says.
 
-    A mask is trusted by the mean of its predicted and its actual steadiness (`scores`, `steadiness_of`), times how well
-    it reaches the sides of the box (`reach_of`); the ellipse reaches them, and has a fixed trust. So a bright core
-    gives way to the whole structure, and where no mask fits the box the ellipse is left.
+    A mask is trusted by the mean of its score and its steadiness, times how well it reaches the sides of the box
+    (`reach_of`); the ellipse reaches them, and has a fixed trust. So a bright core gives way to the whole structure,
+    and where no mask fits the box the ellipse is left.
 
     Parameters
     ----------
@@ -77,10 +77,8 @@ def answer_in_box(
         trust = trust * DISOBEYED ** _disobeyed(chances > 0.5, points_xy, labels)
     weights = torch.softmax(SHARPNESS * trust, 0)
     chance = torch.einsum("m,mhw->hw", weights, chances)
-    best = trust[:-1].max()
-    score = (0.6 * (best + steadiness.mean()) - 0.2).clamp(0, 1)
-    threshold = torch.logit(chance.new_tensor(LEAST_CHANCE))
-    return InBox(torch.logit(chance, eps=SURE) - threshold, score)
+    answer = torch.logit(chance, eps=SURE) - torch.logit(chance.new_tensor(LEAST_CHANCE))
+    return InBox(answer, (trust[:-1].max() + steadiness_of(answer[None])[0]) / 2)
 
 
 def ellipse_in(box_xyxy: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
