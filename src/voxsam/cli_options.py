@@ -69,7 +69,8 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="What computes: torch, openvino or onnxruntime; auto goes by what is installed and the model.",
+        help="What computes: torch, torch-compiled (for GPUs), openvino or onnxruntime; auto goes by what is installed "
+        "and the model.",
         rich_help_panel=HOW,
     ),
 ]

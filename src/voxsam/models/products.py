@@ -103,6 +103,7 @@ def _needs_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         or x.dtype != torch.float32
         or weight.dtype != torch.float32
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or torch.compiler.is_compiling()
         or torch.is_autocast_enabled("cpu")
         or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)))
     )

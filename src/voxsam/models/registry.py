@@ -67,7 +67,7 @@ def load_model(
         A weights file of your own, or a folder that holds the published one.
     device : str
         ``"auto"`` takes CUDA, else MPS, else the CPU; otherwise as torch names it.
-    backend : {"auto", "torch", "openvino", "onnxruntime"}
+    backend : {"auto", "torch", "torch-compiled", "openvino", "onnxruntime"}
         What computes; ``"auto"`` goes by what is installed and by the model, see `backends.choose.choose_runtime`.
     precision : {"auto", "fp32", "bf16"}
         Of the image encoder; ``"auto"`` goes by the backend and the processor.

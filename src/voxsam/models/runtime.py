@@ -40,7 +40,7 @@ class Runtime:
 
     Parameters
     ----------
-    backend : {"torch", "openvino", "onnxruntime"}
+    backend : {"torch", "torch-compiled", "openvino", "onnxruntime"}
     precision : {"fp32", "bf16", "fp16"}
         Of the arithmetic of the image encoder; everything after it is single precision.
     device : str

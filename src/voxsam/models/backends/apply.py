@@ -13,6 +13,7 @@ from voxsam.errors import ModelError
 from voxsam.models.backends.choose import choose_runtime
 from voxsam.models.backends.compiled import CompiledPart, Engine
 from voxsam.models.backends.structure import with_tensors
+from voxsam.models.backends.torch_compiled import TorchCompiled
 from voxsam.models.base import PromptableModel
 from voxsam.models.runtime import Part, Runtime
 
@@ -29,7 +30,7 @@ def use_runtime(model: PromptableModel, *, backend: str = "auto", precision: str
     ----------
     model : PromptableModel
         Changed in place. One without ``parts`` (see `Part`) stays as it is.
-    backend : {"auto", "torch", "openvino", "onnxruntime"}
+    backend : {"auto", "torch", "torch-compiled", "openvino", "onnxruntime"}
     precision : {"auto", "fp32", "bf16"}
     device : str
         Where the model is, as torch names it.
@@ -56,8 +57,9 @@ def use_runtime(model: PromptableModel, *, backend: str = "auto", precision: str
 
 
 def _run_of(part: Part, backend: str, precision: str, device: str) -> Callable[..., Any]:
-    if backend == "torch":
-        return part.run if precision == "fp32" else in_precision(part.run, precision, device)
+    if backend in ("torch", "torch-compiled"):
+        run = TorchCompiled(part.run) if backend == "torch-compiled" else part.run
+        return run if precision == "fp32" else in_precision(run, precision, device)
     return CompiledPart(part, _engine(backend, precision, sensitive=part.sensitive))
 
 

@@ -12,7 +12,7 @@ from voxsam.models.runtime import Runtime
 
 __all__ = ["BACKENDS", "PRECISIONS", "check_choice", "choose_runtime", "device_for"]
 
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+BACKENDS = ("auto", "torch", "torch-compiled", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 #: The extra that installs each; the packages it brings.
@@ -41,7 +41,7 @@ def check_choice(backend: str, precision: str, device: str = "cpu") -> None:
     --------
     >>> check_choice("torhc", "auto")
     Traceback (most recent call last):
-    voxsam.errors.ModelError: no backend 'torhc'; did you mean 'torch'? Known: auto, torch, openvino, onnxruntime
+    voxsam.errors.ModelError: no backend 'torhc'; did you mean 'torch'? Known: auto, torch, torch-compiled, openvino, ...
     """
     if backend not in BACKENDS:
         raise ModelError(unknown_name("backend", backend, BACKENDS))
@@ -79,7 +79,7 @@ def choose_runtime(card: ModelCard, *, backend: str = "auto", precision: str = "
     Parameters
     ----------
     card : ModelCard
-    backend : {"auto", "torch", "openvino", "onnxruntime"}
+    backend : {"auto", "torch", "torch-compiled", "openvino", "onnxruntime"}
     precision : {"auto", "fp32", "bf16"}
     device : str
         As torch names it.
@@ -100,11 +100,14 @@ def choose_runtime(card: ModelCard, *, backend: str = "auto", precision: str = "
     Runtime(backend='torch', precision='fp32', device='cpu', decoder='', remark='')
     """
     check_choice(backend, precision, device)
+    decoder = "torch" if backend == "torch-compiled" else ""  # every number of clicks would be compiled anew
     if device != "cpu":
-        return Runtime("torch", _precision_on(device) if precision == "auto" else precision, device)
+        backend = "torch" if backend == "auto" else backend
+        return Runtime(backend, _precision_on(device) if precision == "auto" else precision, device, decoder)
     if backend == "auto":
         backend = "torch" if card.speed_class.startswith("fast") else _fastest(precision)
-    decoder = "onnxruntime" if backend == "openvino" and _installed("onnxruntime") else ""  # quicker on small graphs
+    if backend == "openvino" and _installed("onnxruntime"):
+        decoder = "onnxruntime"  # quicker on small graphs
     if precision == "auto":
         precision = "bf16" if backend == "openvino" and has_bf16() else "fp32"
     elif precision == "bf16" and not has_bf16():
