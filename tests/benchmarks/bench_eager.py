@@ -33,6 +33,7 @@ from voxsam.models.registry import load_model
 from voxsam.models.sam import Sam
 from voxsam.prompts import MaskPrompt
 from voxsam.propagate import propagate
+from voxsam.threads import each_in_threads
 from voxsam.views import SliceStack, View
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import Window
@@ -80,16 +81,24 @@ def encoder(whose: str, name: str, memory: str, passes: int) -> dict[str, Any]:
     return {**said, "seconds": median(said["seconds"])}
 
 
+def in_turns(*which: tuple[str, str, str], rounds: int, passes: int) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Run two encoders in turns: what the last of each said, with its median time, and the median of the ratios."""
+    rows = [[encoder(*each, passes) for each in which] for _ in range(rounds)]
+    said = zip(*rows, strict=True)
+    first, second = ({**each[-1], "seconds": median(one["seconds"] for one in each)} for each in said)
+    return first, second, median(one["seconds"] / other["seconds"] for one, other in rows)
+
+
 def test_kept_memory_makes_tiny_vit_1_4_times_as_fast(say: Say) -> None:
-    default, kept = (encoder("voxsam", "tiny-vit", memory, 5) for memory in ("default", "kept"))
-    ratio = default["seconds"] / kept["seconds"]
+    which = [("voxsam", "tiny-vit", memory) for memory in ("default", "kept")]
+    default, kept, ratio = in_turns(*which, rounds=3, passes=3)
     say(f"kept memory, TinyViT 1024: {default['seconds']:.2f} s -> {kept['seconds']:.2f} s, {ratio:.2f}x")
     assert ratio >= 1.4
 
 
 def test_tiny_vit_is_1_3_times_as_fast_as_the_published_code(say: Say) -> None:
-    theirs, ours = (encoder(whose, "tiny-vit", "kept", 5) for whose in ("reference", "voxsam"))
-    ratio = theirs["seconds"] / ours["seconds"]
+    which = [(whose, "tiny-vit", "kept") for whose in ("reference", "voxsam")]
+    theirs, ours, ratio = in_turns(*which, rounds=3, passes=3)
     say(
         f"TinyViT 1024: {theirs['seconds']:.2f} s -> {ours['seconds']:.2f} s, {ratio:.2f}x; "
         f"peak {theirs['peak_mb']:.0f} -> {ours['peak_mb']:.0f} MiB"
@@ -98,9 +107,10 @@ def test_tiny_vit_is_1_3_times_as_fast_as_the_published_code(say: Say) -> None:
 
 
 def test_vit_b_is_faster_than_the_published_code_in_three_fifths_of_its_memory(say: Say) -> None:
-    theirs, ours = (encoder(whose, "vit-b", "kept", 1) for whose in ("reference", "voxsam"))
+    which = [(whose, "vit-b", "kept") for whose in ("reference", "voxsam")]
+    theirs, ours, ratio = in_turns(*which, rounds=2, passes=1)
     np.testing.assert_allclose(ours["sample"], theirs["sample"], atol=1e-4)
-    ratio, share = theirs["seconds"] / ours["seconds"], ours["peak_mb"] / theirs["peak_mb"]
+    share = ours["peak_mb"] / theirs["peak_mb"]
     say(
         f"ViT-B 1024: {theirs['seconds']:.2f} s -> {ours['seconds']:.2f} s, {ratio:.2f}x; "
         f"peak {theirs['peak_mb']:.0f} -> {ours['peak_mb']:.0f} MiB, {share:.0%}"
@@ -195,21 +205,34 @@ def test_an_embedding_is_read_in_1_ms_and_written_in_5(say: Say, tmp_path: Path)
     assert write <= max(5, 2 * plain)  # where the system needs long for the pages of its own cache
 
 
+def faster_by_two_threads() -> float:
+    """How much two threads do in the time of one: 2 where nothing else has a part of the two cores."""
+    square = torch.rand(1024, 1024)
+
+    def seconds(threads: int) -> float:
+        began = time.perf_counter()
+        each_in_threads(lambda _: torch.mm(square, square), range(40), threads=threads, on_done=lambda _: None)
+        return time.perf_counter() - began
+
+    return median(seconds(1) / seconds(2) for _ in range(3))
+
+
 @pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 def test_two_workers_embed_1_8_times_as_fast_as_one(say: Say, tmp_path: Path) -> None:
     volume = Volume(np.zeros((100, 256, 256), np.int16), Geometry.from_spacing((100, 256, 256)), modality="CT")
     views = [View("axial", index, WINDOWS) for index in range(100)]
-    wall, processor_time = [], []
-    for workers in (1, 2):
-        model = load_model("compact", device="cpu", backend="torch")
-        store = EmbeddingStore(model, volume, cache_dir=tmp_path / str(workers))
+    model = load_model("compact", device="cpu", backend="torch")
+
+    def took(workers: int, turn: int) -> tuple[float, float]:
+        store = EmbeddingStore(model, volume, cache_dir=tmp_path / f"{workers}-{turn}")
         began, spent = time.perf_counter(), time.process_time()
         store.precompute(views, threads=workers)
-        wall.append(time.perf_counter() - began)
-        processor_time.append(time.process_time() - spent)
-    more = processor_time[1] / processor_time[0]
-    say(f"embed 100 slices, 2 workers against 1: {wall[0] / wall[1]:.2f}x as fast, {more:.2f}x the processor's time")
-    assert more <= 1.1
-    if os.getloadavg()[0] > 2.5:
+        return time.perf_counter() - began, time.process_time() - spent
+
+    turns = [(took(1, turn), took(2, turn)) for turn in range(3)]
+    faster, more = (median(alone[i] / both[i] for alone, both in turns) for i in (0, 1))
+    say(f"embed 100 slices, 2 workers against 1: {faster:.2f}x as fast, {1 / more:.2f}x the processor's time")
+    assert 1 / more <= 1.1
+    if faster_by_two_threads() < 1.85:
         pytest.skip("other work has a part of the cores, so the time that passes says nothing")
-    assert wall[0] / wall[1] >= 1.8
+    assert faster >= 1.8

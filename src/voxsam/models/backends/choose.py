@@ -41,7 +41,7 @@ def check_choice(backend: str, precision: str, device: str = "cpu") -> None:
     --------
     >>> check_choice("torhc", "auto")
     Traceback (most recent call last):
-    voxsam.errors.ModelError: no backend 'torhc'; did you mean 'torch'? Known: auto, torch, torch-compiled, openvino, ...
+    voxsam.errors.ModelError: no backend 'torhc'; did you mean 'torch'? Known: auto, torch, torch-compiled, ...
     """
     if backend not in BACKENDS:
         raise ModelError(unknown_name("backend", backend, BACKENDS))
