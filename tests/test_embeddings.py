@@ -6,9 +6,11 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fakes import FloodFillModel
 from phantoms import GEOMETRIES, sphere
@@ -319,10 +321,14 @@ def test_a_disk_that_fills_up_stops_the_named_cache_only(
     monkeypatch.setenv("VOXSAM_CACHE", str(tmp_path))
     store = EmbeddingStore(FloodFillModel(), volume, cache_dir=tmp_path if named else "auto")
 
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+    opened = Path.open
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    def full(self: Path, mode: str = "r", *how: Any, **more: Any) -> Any:
+        if "w" in mode:
+            raise OSError(28, "No space left on device")
+        return opened(self, mode, *how, **more)
+
+    monkeypatch.setattr(Path, "open", full)
     if named:
         with pytest.raises(StoreError, match="disk is full"):
             store.get(view_of(3))
@@ -357,6 +363,26 @@ def test_numbers_too_large_for_half_precision_stay(volume: Volume) -> None:
     features = EmbeddingStore(Loud(), volume).get(view_of(0)).features
     assert features["loud"].dtype == np.float32
     assert features["index"].dtype.kind == "i"
+
+
+def test_what_is_halved_of_tensors_stays_finite(volume: Volume) -> None:
+    given = {
+        "plain": torch.tensor([-60000.0, 1.0]),
+        "loud": torch.tensor([1.0, -1e6]),
+        "broken": torch.tensor([1.0, torch.nan, 2.0]),
+        "empty": torch.empty(0),
+        "index": torch.arange(3),
+        "flag": torch.tensor([True]),
+    }
+
+    class Tensors(FloodFillModel):
+        def encode(self, pixels: np.ndarray) -> Embedding:
+            return Embedding(given, (1, 1))
+
+    features = EmbeddingStore(Tensors(), volume).get(view_of(0)).features
+    halved = {name for name, value in features.items() if value.dtype == torch.float16}
+    assert halved == {"plain", "empty"}
+    assert all(features[name] is given[name] for name in given.keys() - halved)
 
 
 def test_a_reader_goes_before_background_work(volume: Volume) -> None:

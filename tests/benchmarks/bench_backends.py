@@ -21,8 +21,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.kept_memory import keep_all_memory
 from independent_sam import tiny_sam, vit_sam
-from voxsam.allocator import keep_memory
 from voxsam.models.backends.apply import use_runtime
 from voxsam.models.backends.choose import has_bf16
 from voxsam.models.base import PromptableModel, SlicePrompts
@@ -40,7 +40,7 @@ PRODUCT = 1024  # rows and columns
 MOST_ERROR = 2e-2  # of TinyViT's embedding in bf16, relative; of the random weights that both sides share
 
 torch.set_num_threads(1)
-keep_memory()
+keep_all_memory()
 
 
 def seconds(work: Callable[[], object]) -> float:

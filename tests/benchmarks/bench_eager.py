@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.kept_memory import keep_all_memory
 from independent_sam import decoded, vit_sam
-from voxsam.allocator import keep_memory
 from voxsam.embedding_files import EmbeddingFiles
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry
@@ -43,7 +43,7 @@ WINDOWS = (Window(400, 40),)
 ONE_ENCODER = Path(__file__).with_name("one_encoder.py")
 
 torch.set_num_threads(1)
-keep_memory()
+keep_all_memory()
 
 Say = Callable[[str], None]
 

@@ -16,8 +16,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
 
+from benchmarks.kept_memory import keep_all_memory
 from independent_sam import random_weights, tiny_sam, vit_sam
-from voxsam.allocator import keep_memory
 from voxsam.models.tinyvit import TinyViT, fold_norms
 from voxsam.models.vit import ImageEncoder
 
@@ -38,7 +38,7 @@ def encoder_of(whose: str, name: str) -> Any:
 def main(whose: str, name: str, memory: str, passes: str) -> None:
     torch.set_num_threads(1)
     if memory == "kept":
-        keep_memory()
+        keep_all_memory()
     encoder = encoder_of(whose, name)
     image = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(0))
     encoder(image)
