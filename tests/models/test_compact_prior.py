@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from voxsam.models.base import SlicePrompts
 from voxsam.models.compact_prior import InBox, answer_in_box, ellipse_in, reach_of, steadiness_of
+from voxsam.models.registry import load_model
 
 SIDE = 48
 BOX = torch.tensor([16.0, 20.0, 79.0, 67.0])  # in cells of two pixels: columns 8 to 39, rows 10 to 33
@@ -32,6 +35,7 @@ def iou(answer: InBox, truth: Tensor) -> float:
 
 ELLIPSE = ring(1.0)
 LEFT_HALF = ELLIPSE & (torch.arange(SIDE) < 24)
+QUARTER = LEFT_HALF & (torch.arange(SIDE) < 22)[:, None]
 
 
 def test_a_ring_that_reaches_the_sides_is_taken_and_not_the_cavity_in_it() -> None:
@@ -44,7 +48,7 @@ def test_a_bright_core_gives_way_to_the_whole() -> None:
     assert iou(answer_in_box(sure(core, whole, core, core), torch.tensor([0.95, 0.8, 0.95, 0.95]), BOX), whole) > 0.95
 
 
-@pytest.mark.parametrize("wrong", [ring(0.5), LEFT_HALF], ids=["core", "half"])
+@pytest.mark.parametrize("wrong", [ring(0.5), QUARTER], ids=["core", "quarter"])
 def test_where_no_mask_fits_the_box_the_ellipse_is_left(wrong: Tensor) -> None:
     assert iou(answer_in_box(sure(wrong, wrong, wrong, wrong), ALL, BOX), ELLIPSE) > 0.9
 
@@ -102,3 +106,18 @@ def test_a_box_of_one_pixel_and_huge_logits_stay_finite() -> None:
     answer = answer_in_box(torch.full((4, 8, 8), 400.0), ALL, torch.tensor([4.0, 4.0, 4.0, 4.0]))
     assert answer.logits.isfinite().all()
     assert 0 <= float(answer.score) <= 1
+
+
+@pytest.mark.parametrize("inner", [0.2, 0.8], ids=["dark core", "bright core"])
+def test_the_shipped_model_answers_a_box_with_what_fills_it(inner: float) -> None:
+    rows, columns = np.mgrid[:256, :256]
+    radius = np.hypot((rows - 120) / 40, (columns - 130) / 56)
+    pixels = np.where(radius <= 0.5, inner, np.where(radius <= 1, 0.5, 0.1)).astype(np.float32)
+    model = load_model("compact", device="cpu", precision="fp32")
+    embedding = model.encode(np.repeat(pixels[..., None], 3, axis=2))
+    answer = model.decode(embedding, SlicePrompts(box_xyxy=[74, 80, 186, 160]))
+    found = answer.logits[0] > 0
+    assert np.flatnonzero(found.any(1))[[0, -1]].tolist() == pytest.approx([80, 160], abs=6)
+    assert np.flatnonzero(found.any(0))[[0, -1]].tolist() == pytest.approx([74, 186], abs=6)
+    assert (found & (radius <= 1)).sum() > 0.75 * (found | (radius <= 1)).sum()
+    assert len(answer.scores) == 1
