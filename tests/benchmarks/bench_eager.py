@@ -229,8 +229,8 @@ def test_two_workers_embed_1_8_times_as_fast_as_one(say: Say, tmp_path: Path) ->
         store.precompute(views, threads=workers)
         return time.perf_counter() - began, time.process_time() - spent
 
-    turns = [(took(1, turn), took(2, turn)) for turn in range(3)]
-    faster, more = (median(alone[i] / both[i] for alone, both in turns) for i in (0, 1))
+    turns = [(took(1, turn), took(2, turn)) for turn in range(4)]
+    faster, more = (min(alone[i] for alone, _ in turns) / min(both[i] for _, both in turns) for i in (0, 1))
     say(f"embed 100 slices, 2 workers against 1: {faster:.2f}x as fast, {1 / more:.2f}x the processor's time")
     assert 1 / more <= 1.1
     if faster_by_two_threads() < 1.85:
