@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
+import torch
 
 from fakes import FloodFillModel
 from file_server import FileServer, serving
+from independent_sam import tiny_sam
+from sam_reference import random_sam
 from voxsam.cli import main
 from voxsam.models import registry, weights
-from voxsam.models.base import WeightsFile
+from voxsam.models.base import Preprocessing, WeightsFile
 from voxsam.models.registry import CARDS
 
 CONTENT = bytes(range(256)) * 3000
@@ -218,3 +221,74 @@ def test_a_run_warns_of_the_licence_once_and_records_it(
     assert main(run) == 2  # nothing is fetched before the licence was accepted
     assert "voxsam models pull bound --accept-licence" in capsys.readouterr().err
     assert server.asked == []
+
+
+# ── not to be used ───────────────────────────────────────────────────────────
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("run by a file",)
+
+
+def another_models(path: Path) -> None:
+    torch.save(tiny_sam(depths=(1, 1, 1, 1)).state_dict(), path)
+
+
+def half_downloaded(path: Path) -> None:
+    another_models(path)
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def with_code(path: Path) -> None:
+    torch.save({"weights": Harmful()}, path)
+
+
+def with_weights_missing(path: Path) -> None:
+    state = random_sam(Preprocessing(64), width=768, depth=1, heads=12, global_blocks=()).state_dict()
+    del state["mask_decoder.iou_token.weight"]
+    torch.save(state, path)
+
+
+UNUSABLE: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
+    (another_models, ("does not hold the weights of sam-vit-b, it looks like mobile-sam",)),
+    (half_downloaded, ("own.pth is torn", "download it again")),
+    (with_code, ("own.pth", "code")),
+    (with_weights_missing, ("does not hold the weights of sam-vit-b", "missing")),
+]
+
+
+@pytest.mark.parametrize(("write", "words"), UNUSABLE, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_weights_file_that_cannot_be_used_is_one_line(
+    write: Callable[[Path], None],
+    words: tuple[str, ...],
+    tmp_path: Path,
+    sample_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path / "own.pth")
+    run = ["segment", str(sample_dir / "mr_head.nii.gz"), "-o", str(tmp_path / "mask.nii.gz"), "--model", "sam-vit-b",
+           "--point", "0,0,0", "--no-cache", "--weights", str(tmp_path / "own.pth")]  # fmt: skip
+    assert main(run) == 2
+    given = capsys.readouterr()
+    assert given.err.startswith("voxsam: ")
+    assert given.err.count("\n") == 1, given.err
+    for word in words:
+        assert word in given.err
+    assert "run by a file" not in given.out
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+@pytest.mark.offline
+def test_a_run_without_weights_and_network_is_one_line_with_the_address_and_the_place(
+    cache: Path, tmp_path: Path, sample_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["segment", str(sample_dir / "mr_head.nii.gz"), "-o", str(tmp_path / "mask.nii.gz"), "--model", "sam-vit-b",
+           "--point", "0,0,0", "--no-cache"]  # fmt: skip
+    assert main(run) == 2
+    error = capsys.readouterr().err
+    published = CARDS["sam-vit-b"].weights
+    assert published is not None
+    assert error.count("\n") == 1
+    assert published.url in error
+    assert str(cache / published.filename) in error
