@@ -35,8 +35,9 @@ def corrected_slice(
     """Correct one slice of a mask by the prompts on it.
 
     The model is asked with the mask that is there and, where it remembers slices, from the other prompted ones; the
-    mean of its answers counts. Clicks that take away change no more than the part that they lie on. A box with an
-    extent says nothing here about how wide the object is, only its middle slice does.
+    mean of its answers counts. Clicks that add take nothing away; clicks that take away add nothing, and change no
+    more than the part that they lie on. A box with an extent says nothing here about how wide the object is, only its
+    middle slice does.
 
     Parameters
     ----------
@@ -74,7 +75,9 @@ def corrected_slice(
     obedient = [each for each in answers if _obeys(each[0], clicks)] or answers[:1]
     logits = _mean([logits for logits, _ in obedient])
     if removes:
-        logits = _within_part(logits, old, refuted)
+        logits = _within_part(np.minimum(logits, earlier), old, refuted)
+    elif refuted and not any(old[at] for at in refuted):
+        logits = np.maximum(logits, earlier)
     return replace(asked, logits=logits, score=float(np.mean([score for _, score in obedient])))
 
 
