@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,22 +120,6 @@ def carry_change(
             step = walk.send(taken)
         except StopIteration:
             return
-
-
-def continued(
-    masks: Mapping[int, BoolArray], removed: BoolArray, indices: Collection[int]
-) -> Iterator[tuple[int, BoolArray]]:
-    """Follow what was removed from a slice over those beside it: the part of each mask that goes on from it."""
-    for index in indices:
-        old = masks[index]
-        islands, count = ndimage.label(old)
-        held = np.zeros(count + 1, bool)
-        held[np.unique(islands[removed])] = True
-        held[0] = False
-        removed = held[islands]
-        if not removed.any():
-            return
-        yield index, old & ~removed
 
 
 def touching_within(difference: BoolArray, changed: BoolArray, margin: tuple[int, int]) -> BoolArray:
