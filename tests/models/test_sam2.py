@@ -20,7 +20,7 @@ from sam2_reference import TINY, as_published, card_of, image_model, normalised,
 from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import ModelError, PromptError, WeightsError
 from voxsam.models.base import SlicePrompts, TrackingModel
-from voxsam.models.registry import CARDS, load_model
+from voxsam.models.registry import CARDS
 from voxsam.models.runtime import Part, Runtime
 from voxsam.models.sam2 import Sam2Model, build_sam2
 from voxsam.windowing import Window
@@ -253,11 +253,11 @@ def test_weights_of_another_size_are_refused_with_the_reason(tmp_path: Path, mod
         build_sam2(CARDS["sam2.1-large"], tmp_path / "tiny.pt", "cpu")
 
 
-def test_without_transformers_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_transformers_without_sam_2_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     (tmp_path / "sam2.pt").write_bytes(b"PK\x03\x04")
     with pytest.raises(ModelError, match=r'SAM 2 needs the package transformers.*: pip install "voxsam\[hf\]"$'):
-        load_model("sam2.1-tiny", weights=tmp_path / "sam2.pt", device="cpu")
+        build_sam2(CARDS["sam2.1-tiny"], tmp_path / "sam2.pt", "cpu")
 
 
 def test_the_published_cards_have_the_published_preprocessing() -> None:
