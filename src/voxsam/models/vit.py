@@ -101,9 +101,11 @@ class EncoderBlock(nn.Module):
         self.mlp = FeedForward(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._attend(self.norm1(x))
+        shape = x.shape  # (B, H, W, C)
+        x = x.flatten(1, 2)  # runtimes take four axes for a picture's, and would reorder them around each normalisation
+        x = x + self._attend(self.norm1(x).view(shape)).flatten(1, 2)
         x = x + self.mlp(self.norm2(x))
-        return x
+        return x.view(shape)
 
     def _attend(self, x: Tensor) -> Tensor:
         if not self.window:
