@@ -27,7 +27,11 @@ PART[4:10, 16:24, 22:34] = True
 
 @pytest.fixture
 def walker() -> Walker:
-    array = np.where(ROD | PART, OBJECT_HU, GROUND_HU).astype(np.int16)
+    return walker_on(ROD | PART)
+
+
+def walker_on(truth: BoolArray) -> Walker:
+    array = np.where(truth, OBJECT_HU, GROUND_HU).astype(np.int16)
     scan = Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)), modality="CT")
     store = EmbeddingStore(FloodFillModel(), SliceStack(scan))
     view = store.stack.view("axial", 6, choose_window(scan, "auto"))
@@ -50,6 +54,14 @@ def test_a_change_is_carried_to_where_nothing_is_new(walker: Walker) -> None:
     assert list(found) == [7, 8, 9]  # where the part ends
     for index, mask in found.items():
         assert np.array_equal(mask, (ROD | PART)[index])
+
+
+def test_a_change_that_grows_by_more_than_half_goes_no_further() -> None:
+    leak = np.zeros_like(ROD)
+    leak[8:10, 12:28, 22:38] = True
+    masks = {index: ROD[index] for index in range(14)}
+    assert list(carried(walker_on(ROD | PART | leak), masks, range(7, 14))) == [7]
+    assert list(carried(walker_on(ROD | PART), masks, range(7, 14))) == [7, 8, 9]
 
 
 def test_nothing_beside_the_change_is_touched(walker: Walker) -> None:

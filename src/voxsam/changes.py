@@ -29,6 +29,8 @@ class ChangeRules:
         From slice to slice, what changes may move and grow by this much.
     least_share : float
         A change has died out where it is less than this share of what it was where it was made.
+    most_share : float
+        A change that grew to more than this share of what it was where it was made is another: it goes no further.
     least_overlap : float
         Toward another prompted slice, what was there and what is new are blended by distance where they overlap at
         least so much; where they do not, the new goes half way.
@@ -38,6 +40,7 @@ class ChangeRules:
 
     margin_mm: float = 4.0
     least_share: float = 0.05
+    most_share: float = 1.5
     least_overlap: float = 0.3
     quality_slack: float = 0.0
 
@@ -95,12 +98,13 @@ def carry_change(
     Yields
     ------
     Changed
-        Slice by slice, until the change has died out.
+        Slice by slice, until the change has died out, or became another.
     """
     rules = rules or ChangeRules()
     margin = tuple(max(1, round(rules.margin_mm / spacing)) for spacing in walker.spacing_mm)
     changed = before ^ start.mask
-    least = max(3.0, rules.least_share * np.count_nonzero(changed))
+    made = np.count_nonzero(changed)
+    least, most = max(3.0, rules.least_share * made), rules.most_share * made
     walk = walker.steps(start, indices, told)
     step = next(walk, None)
     while step is not None and not step.reason:
@@ -112,7 +116,7 @@ def carry_change(
             share = abs(step.index - start.index) / abs(anchor - start.index)
             wanted = _between(wanted, old, share, walker.spacing_mm, rules.least_overlap)
         changed = touching_within(old ^ wanted, changed, (margin[0], margin[1]))
-        if np.count_nonzero(changed) < least:
+        if not least <= np.count_nonzero(changed) <= most:
             return
         taken = step.with_mask(old ^ changed, walker.area_of(old ^ changed))
         yield Changed(taken)
