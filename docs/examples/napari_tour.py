@@ -160,6 +160,7 @@ def main(folder):
     QTest.keyClick(panels.objects.overlap, Qt.Key.Key_Down)  # a new mask takes over
     visitor.name("liver tumour")
     visitor.click((30, 144, 56))
+    visitor.click((30, 120, 60), RIGHT)  # the liver beside it is not the tumour
     visitor.press(panels.propagate.run)
     print(f"tumour, propagated: Dice {visitor.score(11):.2f}")
     visitor.scroll_to(panels.measure)

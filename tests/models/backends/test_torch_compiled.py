@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import locale
 import logging
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -38,9 +41,19 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> SamModel:
     return model
 
 
+@pytest.fixture
+def utf8() -> Iterator[None]:
+    """A locale in which torch can read its own templates; a window that was opened before may have left another."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with the system's C++ compiler")
 @torch.no_grad()
-def test_what_is_compiled_answers_as_before() -> None:
+def test_what_is_compiled_answers_as_before(utf8: None) -> None:
     layers = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)).eval()
     compiled, x = TorchCompiled(layers), torch.randn(3, 8)
     torch.testing.assert_close(compiled(x), layers(x), atol=1e-5, rtol=1e-5)
@@ -91,3 +104,11 @@ def test_reduced_precision_holds_for_batches_and_comes_back_single(precision: st
     found, expected = in_precision(encoder, precision, "cpu")(images), encoder(images)
     assert found.dtype == torch.float32
     assert 1e-5 < float((found - expected).norm() / expected.norm()) < 0.02
+
+
+def test_a_locale_that_torch_cannot_read_its_templates_in_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_: Any) -> Any:
+        return b"\xe2".decode("ascii")
+
+    monkeypatch.setattr(torch, "compile", lambda _: unreadable)
+    assert TorchCompiled(torch.neg)(torch.ones(())).item() == -1.0

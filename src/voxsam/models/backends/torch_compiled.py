@@ -41,11 +41,14 @@ class TorchCompiled:
             return self._compiled(*args, **kwargs)
         except torch.OutOfMemoryError:  # the model's to deal with: smaller batches, then the CPU
             raise
-        except RuntimeError as error:  # no compiler here, or one that gives up
+        except (
+            RuntimeError,
+            UnicodeError,
+        ) as error:  # no compiler here, one that gives up, or a locale it cannot read in
             self._give_up(error)
         return self._run(*args, **kwargs)
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _give_up(self, error: Exception) -> None:
         reason = str(error).strip().partition("\n")[0]
         _log.warning("torch cannot compile this model here, so it runs uncompiled, which is slower: %s", reason)
         self._compiled = None
