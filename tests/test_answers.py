@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakes import LOGIT, FloodFillModel
-from phantoms import GROUND_HU, OBJECT_HU
+from phantoms import paint
 from voxsam.answers import corrected_slice
 from voxsam.cropped import CroppedMask
 from voxsam.embeddings import EmbeddingStore
@@ -19,7 +19,6 @@ from voxsam.models.base import Embedding, Memory, SliceLogits, SlicePrompts
 from voxsam.predict import SlicePrediction
 from voxsam.prompts import Box, Point, Prompt
 from voxsam.views import SliceStack
-from voxsam.volume import Volume
 from voxsam.walk import drawn_logits
 from voxsam.windowing import choose_window
 
@@ -59,8 +58,7 @@ class TrackingFlood(FloodFillModel):
 
 
 def answer(model: FloodFillModel, mask: BoolArray, prompts: Sequence[Prompt], index: int = 4) -> SlicePrediction:
-    array = np.where(LEFT | RIGHT, OBJECT_HU, GROUND_HU).astype(np.int16)
-    scan = Volume(array, Geometry.from_spacing(array.shape), modality="CT")
+    scan = paint(LEFT | RIGHT, Geometry.from_spacing(mask.shape), noise_hu=0)
     store = EmbeddingStore(model, SliceStack(scan))
     view = store.stack.view("axial", index, choose_window(scan, "auto"))
     return corrected_slice(store, view, prompts, CroppedMask.of(mask), drawn_logits(mask[index]))

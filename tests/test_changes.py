@@ -7,12 +7,11 @@ import numpy.typing as npt
 import pytest
 
 from fakes import FloodFillModel
-from phantoms import GROUND_HU, OBJECT_HU
+from phantoms import paint
 from voxsam.changes import carry_change, touching_within
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry
 from voxsam.views import SliceStack
-from voxsam.volume import Volume
 from voxsam.walk import CarryRules, Step, StopRules, Walker
 from voxsam.windowing import choose_window
 
@@ -31,8 +30,7 @@ def walker() -> Walker:
 
 
 def walker_on(truth: BoolArray) -> Walker:
-    array = np.where(truth, OBJECT_HU, GROUND_HU).astype(np.int16)
-    scan = Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)), modality="CT")
+    scan = paint(truth, Geometry.from_spacing(truth.shape, (2.0, 1.0, 1.0)), noise_hu=0)
     store = EmbeddingStore(FloodFillModel(), SliceStack(scan))
     view = store.stack.view("axial", 6, choose_window(scan, "auto"))
     return Walker(store, view, stops=StopRules(), carry=CarryRules(), zoom=None)

@@ -13,10 +13,10 @@ from fakes import FloodFillModel
 from phantoms import (
     GEOMETRIES,
     GROUND_HU,
-    OBJECT_HU,
     PHANTOMS,
     dice,
     ellipsoid,
+    paint,
     rotation,
     sphere,
     world_offsets,
@@ -156,7 +156,7 @@ def two_spheres(geometry: Geometry) -> Volume:
     middle = (np.asarray(geometry.shape) - 1) // 2
     big = np.linalg.norm(world_offsets(geometry, middle), axis=-1) <= 8
     small = np.linalg.norm(world_offsets(geometry, middle + np.array((0, 0, 14))), axis=-1) <= 4
-    return Volume(np.where(big | small, OBJECT_HU, GROUND_HU).astype(np.int16), geometry, modality="CT")
+    return paint(big | small, geometry, noise_hu=0)
 
 
 def test_what_no_prompt_touches_is_cleaned_away() -> None:

@@ -27,11 +27,11 @@ def main() -> None:
     options = parser.parse_args()
     keep_memory()
     torch.set_num_threads(1)
+    shipped = load_model("compact", device="cpu", precision="fp32")
+    if not isinstance(shipped, CompactModel):
+        raise SystemExit("compact is not the model that this example was written for")
     methods = []
     for size in options.sizes:
-        shipped = load_model("compact", device="cpu", precision="fp32")
-        if not isinstance(shipped, CompactModel):
-            raise SystemExit("compact is not the model that this example was written for")
         card = replace(shipped.card, preprocessing=replace(shipped.card.preprocessing, input_size=size))
         methods.append(Method(f"compact-{size}", f"{size} pixels", model=CompactModel(card, shipped.network)))
     plan = Plan(("slice-box", "slice-clicks"), methods, rules=Rules(slices_per_label=options.slices))

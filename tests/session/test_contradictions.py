@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from fakes import FloodFillModel
-from phantoms import GROUND_HU, OBJECT_HU, dice
+from phantoms import dice, paint
 from voxsam.evaluate.clicks import challenge_click
 from voxsam.geometry import Geometry
 from voxsam.local import open_session
@@ -29,8 +29,7 @@ COLUMN[8:12, 14:26, 10:34] = True
 
 
 def scan_of(truth: BoolArray) -> Volume:
-    array = np.where(truth, OBJECT_HU, GROUND_HU).astype(np.int16)
-    return Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)), modality="CT")
+    return paint(truth, Geometry.from_spacing(truth.shape, (2.0, 1.0, 1.0)), noise_hu=0)
 
 
 def dice_after_clicks(truth: BoolArray, box: Box, clicks: int) -> list[float]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from fakes import FloodFillModel
-from phantoms import GEOMETRIES, GROUND_HU, OBJECT_HU, dice
+from phantoms import GEOMETRIES, dice, paint
 from voxsam.errors import Cancelled
 from voxsam.geometry import Geometry
 from voxsam.local import LocalSession, open_session
@@ -25,8 +25,7 @@ APPENDIX[10:16, 16:24, 22:34] = True
 
 @pytest.fixture
 def scan() -> Volume:
-    array = np.where(ROD | APPENDIX, OBJECT_HU, GROUND_HU).astype(np.int16)
-    return Volume(array, Geometry.from_spacing(array.shape, (2.0, 1.0, 1.0)), modality="CT")
+    return paint(ROD | APPENDIX, Geometry.from_spacing(ROD.shape, (2.0, 1.0, 1.0)), noise_hu=0)
 
 
 def with_mask(scan: Volume, mask: BoolArray) -> tuple[LocalSession, int]:
@@ -153,7 +152,7 @@ def test_an_object_made_of_a_mask_is_corrected_where_a_click_says_so() -> None:
     geometry = GEOMETRIES["isotropic"]
     truth = np.zeros(geometry.shape, bool)
     truth[8:24, 10:30, 12:32] = True
-    scan = Volume(np.where(truth, OBJECT_HU, GROUND_HU).astype(np.int16), geometry, modality="CT")
+    scan = paint(truth, geometry, noise_hu=0)
     wrong = truth.copy()
     wrong[16] = False
     wrong[16, 10:30, 12:20] = True

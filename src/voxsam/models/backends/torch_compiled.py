@@ -41,10 +41,7 @@ class TorchCompiled:
             return self._compiled(*args, **kwargs)
         except torch.OutOfMemoryError:  # the model's to deal with: smaller batches, then the CPU
             raise
-        except (
-            RuntimeError,
-            UnicodeError,
-        ) as error:  # no compiler here, one that gives up, or a locale it cannot read in
+        except (RuntimeError, UnicodeError) as error:  # no compiler, one that gives up, a locale it cannot read in
             self._give_up(error)
         return self._run(*args, **kwargs)
 
