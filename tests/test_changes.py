@@ -11,8 +11,9 @@ from phantoms import paint
 from voxsam.changes import carry_change, touching_within
 from voxsam.embeddings import EmbeddingStore
 from voxsam.geometry import Geometry
+from voxsam.stops import StopRules
 from voxsam.views import SliceStack
-from voxsam.walk import CarryRules, Step, StopRules, Walker
+from voxsam.walk import CarryRules, Step, Walker
 from voxsam.windowing import choose_window
 
 BoolArray = npt.NDArray[np.bool_]

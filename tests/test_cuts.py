@@ -53,6 +53,12 @@ def test_a_box_with_an_extent_is_cut() -> None:
     assert cut_prompts([box], GRID, "axial", 9).is_empty
 
 
+def test_a_box_drawn_on_a_slice_goes_before_those_that_pass_through_it() -> None:
+    through, drawn = Box((2, 5, 6), (8, 15, 26)), Box((4, 6, 7), (4, 10, 20))
+    assert cut_prompts([through, drawn], GRID, "axial", 4).boxes == (drawn,)
+    assert cut_prompts([through, drawn], GRID, "axial", 5).boxes == (Box((5, 5, 6), (5, 15, 26)),)
+
+
 def test_a_stroke_becomes_a_few_clicks_along_it() -> None:
     stroke = Scribble([(4, 10, 2), (4, 10, 33)], positive=False)
     cut = cut_prompts([stroke], GRID, "axial", 4)
@@ -144,6 +150,20 @@ def test_a_box_drawn_on_the_middle_slice_goes_before_the_extents_own() -> None:
     drawn = Box((5, 6, 7), (5, 10, 20))
     plan = plan_seeds([Box((2, 5, 6), (8, 15, 26)), drawn], GRID, "axial")
     assert plan.cuts[5].boxes == (drawn,)
+
+
+def test_a_box_drawn_off_the_middle_says_where_an_extent_begins() -> None:
+    prompts = [Box((7, 6, 7), (7, 10, 20)), Box((2, 5, 6), (8, 15, 26))]
+    plan = plan_seeds(prompts, GRID, "axial")
+    assert plan.main == (7,)
+    assert (plan.bounds, plan.first_index, plan.last_index) == ((5, 16, 6, 27), 2, 8)
+    assert [z for z in range(12) if is_prompted(prompts, GRID, "axial", z)] == [7]
+
+
+def test_two_extents_with_one_middle_are_both_begun_there() -> None:
+    plan = plan_seeds([Box((2, 5, 6), (8, 15, 16)), Box((3, 5, 26), (7, 15, 36))], GRID, "axial")
+    assert plan.main == (5,)
+    assert plan.cuts[5].boxes == (Box((5, 5, 6), (5, 15, 16)), Box((5, 5, 26), (5, 15, 36)))
 
 
 def test_a_prompt_outside_the_extent_widens_it() -> None:

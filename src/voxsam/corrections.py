@@ -22,9 +22,10 @@ from voxsam.report import Report, SliceReport
 from voxsam.seeds import plan_seeds
 from voxsam.segment import Workspace
 from voxsam.session import ObjectState
+from voxsam.stops import StopRules
 from voxsam.views import slice_of
 from voxsam.volume import Volume
-from voxsam.walk import CarryRules, Step, StopRules, Told, Walker
+from voxsam.walk import CarryRules, Step, Told, Walker
 from voxsam.zoom import ZoomRules
 
 __all__ = ["Corrected", "Part", "correct", "plane_of"]

@@ -124,19 +124,19 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
     -------
     SliceCut
         A box that is flat along another axis says nothing here, nor does a mask drawn on a slice across it; a box
-        with an extent is cut.
+        with an extent is cut, unless one was drawn on this very slice.
     """
     axes = geometry.axes_of(plane)
     clicks: list[FloatArray] = [np.zeros((0, 3))]
     labels: list[int] = []
-    boxes: list[Box] = []
+    drawn, through = list[Box](), list[Box]()
     given: BoolArray | None = None
     for prompt in prompts:
         if index not in indices_of(prompt, geometry, plane):
             continue
         if isinstance(prompt, MaskPrompt):
-            drawn = prompt.packed.slice_of(axes, index)
-            given = drawn if given is None else given | drawn
+            mask = prompt.packed.slice_of(axes, index)
+            given = mask if given is None else given | mask
         elif isinstance(prompt, Point):
             clicks.append(np.array([prompt.zyx]))
             labels.append(int(prompt.positive))
@@ -144,8 +144,9 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
             clicks.append(_clicks_along(prompt, axes.normal, index, geometry.shape[axes.normal]))
             labels += [int(prompt.positive)] * len(clicks[-1])
         else:
+            boxes = through if prompt.flat_axis is None else drawn
             boxes.append(_on_slice(prompt, axes.normal, index))
-    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), tuple(boxes), given)
+    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), tuple(drawn or through), given)
 
 
 def anchors_of(cut: SliceCut, axes: PlaneAxes, shape: tuple[int, ...]) -> BoolArray:

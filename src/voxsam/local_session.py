@@ -24,7 +24,7 @@ from voxsam.report import Report
 from voxsam.segment import OnProgress, PlaneChoice, Workspace, choose_plane, package_versions
 from voxsam.session import ObjectState, Preview, SessionState
 from voxsam.session_journal import Restored, SessionJournal
-from voxsam.walk import StopRules
+from voxsam.stops import StopRules
 
 if TYPE_CHECKING:
     from voxsam.measure import Measurements

@@ -19,8 +19,9 @@ from voxsam.predict import overlap_of, predict_cut
 from voxsam.prompts import Box, Prompt
 from voxsam.report import SliceReport, SliceSource
 from voxsam.seeds import SeedPlan, plan_seeds
+from voxsam.stops import StopRules
 from voxsam.views import View, slice_of
-from voxsam.walk import CarryRules, Step, StopRules, Told, Walker, islands_touching
+from voxsam.walk import CarryRules, Step, Told, Walker, islands_touching
 from voxsam.windowing import Window
 from voxsam.zoom import ZoomRules, bounds_of, union_of
 

@@ -14,7 +14,7 @@ from voxsam.edits import Reach
 from voxsam.geometry import Geometry, Plane, PlaneAxes
 from voxsam.prompts import Prompt
 from voxsam.report import Report
-from voxsam.walk import StopRules
+from voxsam.stops import StopRules
 
 __all__ = ["Span", "joined", "joined_report", "span_of", "stops_within"]
 

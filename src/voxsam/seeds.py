@@ -76,12 +76,9 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
         index: cut_prompts(others, geometry, plane, index)
         for index in sorted({index for prompt in others for index in indices_of(prompt, geometry, plane)})
     }
-    for box in extents:
-        span = indices_of(box, geometry, plane)
-        middle = span[len(span) // 2]
-        boxed = cut_prompts([box], geometry, plane, middle)
-        drawn = cuts.get(middle, boxed)
-        cuts[middle] = drawn if drawn.boxes else replace(drawn, boxes=boxed.boxes)  # a box on the slice goes first
+    for middle, boxes in _boxed_by_extents(prompts, geometry, plane).items():
+        boxed = cut_prompts(boxes, geometry, plane, middle)
+        cuts[middle] = replace(cuts.get(middle, boxed), boxes=boxed.boxes)
     main = _main_of(cuts, others, geometry, plane)
     spans = [index for box in extents for index in indices_of(box, geometry, plane)]
     held = (*cuts, *spans)
@@ -104,11 +101,8 @@ def is_prompted(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane, ind
     >>> [is_prompted([Box((2, 5, 5), (6, 20, 20)), Point((5, 9, 9))], grid, "axial", z) for z in (3, 4, 5)]
     [False, True, True]
     """
-    return any(
-        index == indices[len(indices) // 2] if _has_extent(prompt) else index in indices
-        for prompt in prompts
-        if (indices := indices_of(prompt, geometry, plane))
-    )
+    own = any(index in indices_of(prompt, geometry, plane) for prompt in prompts if not _has_extent(prompt))
+    return own or index in _boxed_by_extents(prompts, geometry, plane)
 
 
 def main_indices(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> tuple[int, ...]:
@@ -117,6 +111,18 @@ def main_indices(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) ->
         return plan_seeds(prompts, geometry, plane).main
     except PromptError:
         return ()
+
+
+def _boxed_by_extents(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane) -> dict[int, list[Box]]:
+    """Return boxes with an extent by the slice in their middle; not those on one of whose slices a box was drawn."""
+    boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
+    drawn = {index for box in boxes if not _has_extent(box) for index in indices_of(box, geometry, plane)}
+    found: dict[int, list[Box]] = {}
+    for box in filter(_has_extent, boxes):
+        span = indices_of(box, geometry, plane)
+        if drawn.isdisjoint(span):
+            found.setdefault(span[len(span) // 2], []).append(box)
+    return found
 
 
 def _has_extent(prompt: Prompt) -> bool:

@@ -18,17 +18,16 @@ from voxsam.persistence import settled
 from voxsam.predict import GIVEN_LOGIT, ask, overlap_of, to_pixels
 from voxsam.prompts import Box
 from voxsam.recall import Known, Recall
+from voxsam.stops import StopRules
 from voxsam.views import View, ViewFrame, slice_of
 from voxsam.zoom import Bounds, ZoomRules, bounds_of
 
-__all__ = ["CarryRules", "Step", "StopRules", "Told", "Walker", "drawn_logits", "islands_touching"]
+__all__ = ["CarryRules", "Step", "Told", "Walker", "drawn_logits", "islands_touching"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 Carried = Literal["memory", "mask", "box", "point"]
 
-#: Few voxels spread by chance: the likeness asked for is less by this over the root of their number.
-_LOOK_CHANCE = 0.5
 #: A prompted slice with less than this part of the largest one's area does not say how the object looks.
 _LOOK_TIP = 8
 #: Around a small object, as a share of its longer side, so that it may move and grow within the region looked at.
@@ -42,44 +41,6 @@ _WAYS_WITH_MEMORY: tuple[tuple[Carried, ...], ...] = (
     ("memory", "mask"),
     ("memory", "mask", "box", "point"),
 )
-
-
-@dataclass(frozen=True)
-class StopRules:
-    """When a mask is not carried on to the next slice.
-
-    Parameters
-    ----------
-    min_area_mm2 : float
-        Stop below this area.
-    max_area_ratio : float
-        Stop where the area grows by more than this factor from one slice to the next: a leak.
-    min_overlap : float
-        Stop below this intersection over union with the last slice's mask.
-    min_quality : float
-        Stop below this predicted intersection over union.
-    min_likeness : float
-        Stop where the mask's voxel values share less than this of the spread of those on the prompted slices (see
-        `Look`): the object ended, and something else goes on in its place.
-    max_distance_mm : float or None
-        Stop this far from the prompted slice.
-    first_index, last_index : int or None
-        Stop outside this range of slices.
-
-    Examples
-    --------
-    >>> StopRules(last_index=60).max_distance_mm is None
-    True
-    """
-
-    min_area_mm2: float = 4.0
-    max_area_ratio: float = 3.0
-    min_overlap: float = 0.2
-    min_quality: float = 0.3
-    min_likeness: float = 0.6
-    max_distance_mm: float | None = None
-    first_index: int | None = None
-    last_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -315,26 +276,9 @@ class Walker:
         return Step(view.index, logits, mask, self.area_of(mask), overlap, score, pointer=pointer)
 
     def _why_not(self, step: Step, last: Step, looks: Sequence[Look]) -> str:
-        stops, overlap, quality = self._stops, step.overlap or 0.0, step.quality
-        if not step.mask.any():
-            return "nothing was found"
-        if step.area_mm2 < stops.min_area_mm2:
-            return f"area {step.area_mm2:.1f} mm2 is below {stops.min_area_mm2:g}"
-        if last.area_mm2 and step.area_mm2 > stops.max_area_ratio * last.area_mm2:
-            return f"area grew {step.area_mm2 / last.area_mm2:.1f} times, over {stops.max_area_ratio:g}"
-        if overlap < stops.min_overlap:
-            return f"overlap {overlap:.2f} is below {stops.min_overlap:g}"
-        if quality is not None and quality < stops.min_quality:
-            return f"quality {quality:.2f} is below {stops.min_quality:g}"
         inside = self._values(step.index)[step.mask]
-        least, likeness = stops.min_likeness - _LOOK_CHANCE / np.sqrt(inside.size), 0.0
-        for look in looks:
-            likeness = max(likeness, look.likeness(inside))
-            if likeness >= least:
-                break
-        else:
-            return f"it looks like the prompted slices to {likeness:.2f} only, below {stops.min_likeness:g}"
-        return ""
+        areas = (last.area_mm2, step.area_mm2)
+        return self._stops.why_not(inside, areas, step.overlap or 0.0, step.quality, looks)
 
     def _box(self, bounds: Bounds, frame: ViewFrame) -> tuple[Box, ...]:
         if min(frame.slice_shape) < 2:

@@ -135,6 +135,17 @@ def test_the_challenge_gives_a_box_and_five_clicks() -> None:
     assert all(answer.truth.ndim == 3 for answer in answers)
 
 
+def test_the_challenge_draws_its_box_on_the_middle_of_the_slices_that_hold_the_structure() -> None:
+    block = np.zeros((16, 40, 40), bool)
+    block[2:8, 8:20, 8:30] = block[15, 4:8, 4:8] = True  # held by 2..7 and 15: the middle one is 5, that of the span 8
+    geometry = Geometry.from_spacing(block.shape)
+    volume = sphere(GEOMETRIES["isotropic"]).volume
+    volume = type(volume)(np.where(block, 100, -50).astype(np.int16), geometry, modality="CT")
+    answer = run("cvpr25", Phantom(volume, Mask(block, geometry), (5, 10, 10)))[0]
+    assert answer.place.index == 5
+    assert answer.found[2:8].tolist() == block[2:8].tolist()
+
+
 def test_the_challenge_counts_no_surface_below_a_fifth_of_dice() -> None:
     array = np.zeros((12, 40, 40), bool)
     array[2:9, 4:6, 4:36] = array[2:9, 4:36, 34:36] = True  # an L: its box is mostly empty

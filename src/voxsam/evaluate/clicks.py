@@ -16,6 +16,7 @@ __all__ = [
     "SimulatedClick",
     "challenge_box",
     "challenge_click",
+    "challenge_slice",
     "corrective_click",
     "first_click",
     "jittered_box",
@@ -173,15 +174,29 @@ def challenge_box(target: BoolArray, generator: np.random.RandomState) -> Simula
     >>> challenge_box(ball, np.random.RandomState(2025))
     SimulatedBox(low=(2, 20, 22), high=(6, 29, 39))
     """
+    plane = tight_box(target[challenge_slice(target)])
     held = np.flatnonzero(target.any(axis=(1, 2)))
-    if not len(held):
-        raise InputError("a box needs a target, and this one is empty")
-    plane = tight_box(target[held[len(held) // 2]])
     shift = int(generator.randint(0, 6))
     grow = [int(shift * size / 256) for size in target.shape[1:]]
     low = [max(0, start - by) for start, by in zip(plane.low, grow, strict=True)]
     high = [min(size - 1, stop + by) for stop, by, size in zip(plane.high, grow, target.shape[1:], strict=True)]
     return SimulatedBox((int(held[0]), low[0], low[1]), (int(held[-1]), high[0], high[1]))
+
+
+def challenge_slice(target: BoolArray) -> int:
+    """Return the slice on which the challenge draws its box: the middle one of those that hold a (Z, Y, X) target.
+
+    Examples
+    --------
+    >>> target = np.zeros((9, 4, 4), bool)
+    >>> target[[1, 2, 8]] = True
+    >>> challenge_slice(target)
+    2
+    """
+    held = np.flatnonzero(target.any(axis=(1, 2)))
+    if not len(held):
+        raise InputError("a box needs a target, and this one is empty")
+    return int(held[len(held) // 2])
 
 
 def challenge_click(truth: BoolArray, found: BoolArray) -> SimulatedClick | None:

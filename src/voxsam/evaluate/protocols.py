@@ -16,6 +16,7 @@ from voxsam.evaluate.clicks import (
     SimulatedClick,
     challenge_box,
     challenge_click,
+    challenge_slice,
     corrective_click,
     first_click,
     jittered_box,
@@ -214,11 +215,15 @@ def cvpr25(bench: Bench) -> Iterator[Answer]:
     truth = np.asarray(bench.mask.array == bench.label)
     normal = bench.geometry.axes_of(bench.plane).normal
     seed = seed_of(2025 + bench.rules.seed, bench.case.dataset, bench.case.name, bench.label) % 2**32
-    drawn = challenge_box(np.moveaxis(truth, normal, 0), np.random.RandomState(seed))
-    low, high = (_axis_back(corner, normal) for corner in (drawn.low, drawn.high))
-    place = SlicePlace(bench.geometry, bench.plane, (drawn.low[0] + drawn.high[0]) // 2)
+    along = np.moveaxis(truth, normal, 0)
+    drawn = challenge_box(along, np.random.RandomState(seed))
+    middle = challenge_slice(along)
+    place = SlicePlace(bench.geometry, bench.plane, middle)
+    on_slice = SimulatedBox((middle, *drawn.low[1:]), (middle, *drawn.high[1:]))
     with _Trial(bench) as trial:
-        trial.say(_solid_box(SimulatedBox(low, high), bench.geometry.shape, normal))
+        for box in (on_slice, drawn):  # where it was drawn, and how far the structure goes
+            low, high = (_axis_back(corner, normal) for corner in (box.low, box.high))
+            trial.say(_solid_box(SimulatedBox(low, high), bench.geometry.shape, normal))
         answer = trial.in_volume("box", place, truth)
         yield answer
         for number in range(1, bench.rules.clicks + 1):
