@@ -92,6 +92,17 @@ def test_labels_that_a_model_made_are_in_no_other_scope() -> None:
     assert (apart.mean, apart.labels) == (0.1, 1)
 
 
+def test_a_label_has_an_interval_of_its_own_over_its_patients() -> None:
+    scores = scores_of({(f"p{k}", "liver", z): 0.5 + 0.1 * k for k in range(4) for z in range(k + 1)})
+    scores += scores_of({("p0", "ivc", 1): 0.3, ("p0", "ivc", 2): 0.5})
+    summary = summarise(scores)
+    liver, ivc = (summary.by_label["slice-box", "set", label]["compact"]["box"] for label in ("liver", "ivc"))
+    assert liver.mean == pytest.approx(0.65)  # of patients, however many slices each has
+    assert 0.5 <= liver.low < liver.mean < liver.high <= 0.8
+    assert (ivc.low, ivc.mean, ivc.high) == pytest.approx((0.4, 0.4, 0.4))
+    assert summary.by_case["slice-box", "set", "p0"]["compact"]["box"] == pytest.approx((0.5 + 0.3 + 0.5) / 3)
+
+
 def test_differences_are_taken_target_by_target() -> None:
     own = scores_of({("p1", "liver", 1): 0.9, ("p2", "liver", 1): 0.5})
     other = scores_of({("p1", "liver", 1): 0.7}, method="flood")  # says nothing of the second

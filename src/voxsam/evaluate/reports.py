@@ -153,11 +153,25 @@ def _label_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str
     rows = []
     for (of, dataset, label), cells in summary.by_label.items():
         if of == protocol:
-            values = [cells.get(method, {}).get(step) for method, step in heads]
-            rows.append([dataset, label, *("-" if v is None else f"{v:.2f}" for v in values)])
+            found = [cells.get(method, {}).get(step) for method, step in heads]
+            rows.append([dataset, label, *("-" if one is None else label_cell(one) for one in found)])
     kept = [i for i in range(len(heads)) if any(row[i + 2] != "-" for row in rows)]
     header = ["dataset", "label", *(f"{heads[i][1]}, {heads[i][0]}" for i in kept)]
     return _table(header, [[*row[:2], *(row[i + 2] for i in kept)] for row in rows])
+
+
+def label_cell(estimate: Estimate) -> str:
+    """Return a mean over a label's cases; with its interval where there is more than one patient.
+
+    Examples
+    --------
+    >>> label_cell(Estimate(0.912, 0.88, 0.937, labels=1, targets=6))
+    '0.91 (0.88 to 0.94)'
+    >>> label_cell(Estimate(0.912, 0.912, 0.912, labels=1, targets=3))
+    '0.91'
+    """
+    interval = f" ({estimate.low:.2f} to {estimate.high:.2f})" if estimate.low < estimate.high else ""
+    return f"{estimate.mean:.2f}{interval}"
 
 
 def _quality_table(scores: Sequence[Score]) -> str:
@@ -211,7 +225,15 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "differences": [line.to_json() for line in summary.differences],
         "quality": [line.to_json() for line in calibrations(evaluation.scores)],
         "by_label": [
-            {"protocol": protocol, "dataset": dataset, "label": label, "methods": _rounded(cells)}
+            {
+                "protocol": protocol,
+                "dataset": dataset,
+                "label": label,
+                "methods": _rounded({m: {c: e.mean for c, e in row.items()} for m, row in cells.items()}),
+                "intervals": {
+                    m: {c: [round(e.low, 4), round(e.high, 4)] for c, e in row.items()} for m, row in cells.items()
+                },
+            }
             for (protocol, dataset, label), cells in summary.by_label.items()
         ],
         "by_case": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ SPOILT_BY = 0.01
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 
 LabelKey = tuple[str, str]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,14 @@ class Summary:
     differences : tuple of Line
         Of the first method less the one named, on the targets that both answered; scope ``"all"`` and groups.
     by_label : mapping
-        (protocol, dataset, label name) to method to column to mean.
+        (protocol, dataset, label name) to method to column to `Estimate`.
     by_case : mapping
-        (protocol, dataset, case) to the same.
+        (protocol, dataset, case) to method to column to mean.
     """
 
     lines: tuple[Line, ...]
     differences: tuple[Line, ...]
-    by_label: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
+    by_label: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, Estimate]]]
     by_case: Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
 
     def find(self, scope: str, protocol: str, method: str, column: str) -> Estimate | None:
@@ -165,6 +166,8 @@ def macro_mean(observations: Sequence[Observation], *, seed: int = 0) -> Estimat
         totals[labels[label], patients[patient]] += np.mean(values)
         counts[labels[label], patients[patient]] += 1
     mean = float((totals.sum(1) / counts.sum(1)).mean())
+    if len(patients) == 1:
+        return Estimate(mean, mean, mean, len(labels), len(observations))
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(len(patients), np.full(len(patients), 1.0 / len(patients)), RESAMPLES)
     total, count = drawn @ totals.T, drawn @ counts.T  # (resamples, labels)
@@ -195,8 +198,8 @@ def summarise(scores: Sequence[Score], *, seed: int = 0) -> Summary:
     return Summary(
         lines=lines,
         differences=_differences(cells, seed),
-        by_label=_means(observations, lambda score: (score.dataset, score.label_name)),
-        by_case=_means(observations, lambda score: (score.dataset, score.case)),
+        by_label=_each(observations, lambda score: score.label_name, lambda seen: macro_mean(seen, seed=seed)),
+        by_case=_each(observations, lambda score: score.case, lambda seen: float(np.mean([s.value for s in seen]))),
     )
 
 
@@ -233,17 +236,19 @@ def _differences(cells: Mapping[tuple[str, str, str, str], list[Observation]], s
     return tuple(sorted(lines, key=lambda line: _scope_order(line.scope)))
 
 
-def _means(
-    observations: Iterable[Observation], key_of: Callable[[Score], tuple[str, str]]
-) -> dict[tuple[str, str, str], dict[str, dict[str, float]]]:
-    values: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = defaultdict(dict)
+def _each(
+    observations: Iterable[Observation],
+    name_of: Callable[[Score], str],
+    of: Callable[[Sequence[Observation]], Value],
+) -> dict[tuple[str, str, str], dict[str, dict[str, Value]]]:
+    """Take one number of the observations of each protocol, dataset and name, method and column."""
+    cells: dict[tuple[str, str, str], dict[str, dict[str, list[Observation]]]] = defaultdict(dict)
     for seen in observations:
-        dataset, name = key_of(seen.score)
-        row = values[seen.protocol, dataset, name]
-        row.setdefault(seen.method, {}).setdefault(seen.column, []).append(seen.value)
+        row = cells[seen.protocol, seen.score.dataset, name_of(seen.score)]
+        row.setdefault(seen.method, {}).setdefault(seen.column, []).append(seen)
     return {
-        key: {method: {c: float(np.mean(v)) for c, v in columns.items()} for method, columns in methods.items()}
-        for key, methods in sorted(values.items())
+        key: {method: {c: of(held) for c, held in columns.items()} for method, columns in methods.items()}
+        for key, methods in sorted(cells.items())
     }
 
 
