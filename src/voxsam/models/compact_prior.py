@@ -11,7 +11,7 @@ __all__ = ["InBox", "answer_in_box", "ellipse_in", "reach_of", "steadiness_of"]
 
 #: What the ellipse in a box is trusted with: less than the intersection over union that it reaches in tight boxes
 #: (0.6), because many boxes are loose, and there it is far off.
-ELLIPSE_TRUST = 0.45
+ELLIPSE_TRUST = 0.4
 #: How much more one mask counts than another that is trusted less: ``exp(SHARPNESS * difference)``.
 SHARPNESS = 16.0
 #: Half of the Dice that can be hoped for, the threshold at which the expected Dice is highest.
