@@ -14,8 +14,8 @@ from voxsam.training.scenes import BoolArray
 __all__ = ["FIRST_CLICKS", "KINDS", "FirstPrompt", "correction_click", "first_prompt"]
 
 KINDS = ("click", "box", "box+click", "mask", "clicks", "memory")
-KIND_SHARES = (0.48, 0.29, 0.06, 0.13, 0.04, 0.0)
-PAIR_SHARES = (0.36, 0.22, 0.05, 0.10, 0.03, 0.24)
+KIND_SHARES = (0.41, 0.39, 0.06, 0.11, 0.03, 0.0)
+PAIR_SHARES = (0.30, 0.29, 0.05, 0.10, 0.02, 0.24)
 FIRST_CLICKS = 4
 
 
@@ -149,14 +149,14 @@ def jitter_box(target: BoolArray, rng: np.random.Generator, *, loose: bool = Tru
     """Draw a box as people do: mostly close, sometimes `loose`, sometimes a little inside."""
     tight = bounds(target)
     sides = np.tile(tight[2:] - tight[:2] + 1, 2)
-    style = rng.random() * (1.0 if loose else 0.74)
-    if style < 0.42:
+    style = rng.random() * (1.0 if loose else 0.82)
+    if style < 0.52:
         move = rng.uniform(-0.02, 0.02, 4) * sides
-    elif style < 0.74:
+    elif style < 0.82:
         move = rng.uniform(-0.06, 0.06, 4) * sides + rng.uniform(-1, 1, 4)
-    elif style < 0.86:  # outward
+    elif style < 0.92:  # outward
         move = rng.uniform(0, 0.22, 4) * sides * np.array([-1, -1, 1, 1]) + rng.uniform(-1, 1, 4)
-    elif style < 0.94:  # as a box around the whole organ lies on a slice near the organ's end
+    elif style < 0.965:  # as a box around the whole organ lies on a slice near the organ's end
         move = rng.uniform(0, rng.uniform(0.3, 1.2), 4) * sides * np.array([-1, -1, 1, 1])
     else:
         move = rng.uniform(0, 0.08, 4) * sides * np.array([1, 1, -1, -1])
