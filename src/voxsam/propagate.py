@@ -72,10 +72,10 @@ def propagate(
 ) -> Propagation:
     """Segment an object in 3D from prompts on some of its slices.
 
-    Slices with a drawn mask stay as they were drawn; those with a box come next; a box with an extent bounds everything,
-    and counts as a box on its middle slice where none was drawn on one of its slices. Where the same prompts also click on other slices, those clicks correct
-    what the former slices led to. Then masks go outward from every prompted slice, and between two of them from both
-    ends, blended by distance.
+    Slices with a drawn mask stay as they were drawn; those with a box come next; a box with an extent bounds all, and
+    counts as a box on its middle slice where none was drawn on one of its slices. Where the same prompts also click on
+    other slices, those clicks correct what the former slices led to. Then masks go outward from every prompted slice,
+    and between two of them from both ends, blended by distance.
 
     Parameters
     ----------
