@@ -166,6 +166,14 @@ def test_two_extents_with_one_middle_are_both_begun_there() -> None:
     assert plan.cuts[5].boxes == (Box((5, 5, 6), (5, 15, 16)), Box((5, 5, 26), (5, 15, 36)))
 
 
+def test_a_box_drawn_beside_an_extent_leaves_it_its_own() -> None:
+    beside = Box((5, 6, 30), (5, 10, 38))
+    through = Box((2, 5, 6), (8, 15, 26))
+    assert cut_prompts([through, beside], GRID, "axial", 5).boxes == (beside, Box((5, 5, 6), (5, 15, 26)))
+    plan = plan_seeds([through, beside], GRID, "axial")
+    assert plan.cuts[5].boxes == (beside, Box((5, 5, 6), (5, 15, 26)))
+
+
 def test_a_prompt_outside_the_extent_widens_it() -> None:
     plan = plan_seeds([Box((2, 5, 6), (8, 15, 26)), Point((10, 9, 9))], GRID, "axial")
     assert (plan.first_index, plan.last_index) == (2, 10)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from voxsam.geometry import Geometry, Plane, PlaneAxes
 from voxsam.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
-__all__ = ["SliceCut", "anchors_of", "cut_prompts", "indices_of"]
+__all__ = ["SliceCut", "anchors_of", "cut_prompts", "indices_of", "is_within"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -124,7 +124,7 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
     -------
     SliceCut
         A box that is flat along another axis says nothing here, nor does a mask drawn on a slice across it; a box
-        with an extent is cut, unless one was drawn on this very slice.
+        with an extent is cut, unless one was drawn within it on this very slice.
     """
     axes = geometry.axes_of(plane)
     clicks: list[FloatArray] = [np.zeros((0, 3))]
@@ -146,7 +146,21 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
         else:
             boxes = through if prompt.flat_axis is None else drawn
             boxes.append(_on_slice(prompt, axes.normal, index))
-    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), tuple(drawn or through), given)
+    through = [box for box in through if not any(is_within(own, box) for own in drawn)]
+    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), (*drawn, *through), given)
+
+
+def is_within(drawn: Box, extent: Box) -> bool:
+    """Say whether a box that was drawn on a slice lies, with its middle, in one with an extent.
+
+    Examples
+    --------
+    >>> room = Box((2, 5, 5), (6, 20, 20))
+    >>> is_within(Box((4, 6, 6), (4, 12, 25)), room), is_within(Box((4, 6, 30), (4, 12, 40)), room)
+    (True, False)
+    """
+    middle = (np.array(drawn.low_zyx) + np.array(drawn.high_zyx)) / 2
+    return bool(_holds(extent, middle[None])[0])
 
 
 def anchors_of(cut: SliceCut, axes: PlaneAxes, shape: tuple[int, ...]) -> BoolArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxsam.cuts import SliceCut, cut_prompts, indices_of
+from voxsam.cuts import SliceCut, cut_prompts, indices_of, is_within
 from voxsam.errors import PromptError
 from voxsam.geometry import Geometry, Plane
 from voxsam.prompts import Box, Point, Prompt, Scribble
@@ -78,7 +78,8 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
     }
     for middle, boxes in _boxed_by_extents(prompts, geometry, plane).items():
         boxed = cut_prompts(boxes, geometry, plane, middle)
-        cuts[middle] = replace(cuts.get(middle, boxed), boxes=boxed.boxes)
+        own = cuts.get(middle, SliceCut())
+        cuts[middle] = replace(own, boxes=(*own.boxes, *boxed.boxes))
     main = _main_of(cuts, others, geometry, plane)
     spans = [index for box in extents for index in indices_of(box, geometry, plane)]
     held = (*cuts, *spans)
@@ -114,13 +115,13 @@ def main_indices(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) ->
 
 
 def _boxed_by_extents(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane) -> dict[int, list[Box]]:
-    """Return boxes with an extent by the slice in their middle; not those on one of whose slices a box was drawn."""
+    """Return boxes with an extent by the slice in their middle; not those within which a box was drawn on a slice."""
     boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
-    drawn = {index for box in boxes if not _has_extent(box) for index in indices_of(box, geometry, plane)}
+    drawn = [box for box in boxes if not _has_extent(box) and indices_of(box, geometry, plane)]
     found: dict[int, list[Box]] = {}
     for box in filter(_has_extent, boxes):
-        span = indices_of(box, geometry, plane)
-        if drawn.isdisjoint(span):
+        if not any(is_within(own, box) for own in drawn):
+            span = indices_of(box, geometry, plane)
             found.setdefault(span[len(span) // 2], []).append(box)
     return found
 
