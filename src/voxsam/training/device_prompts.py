@@ -75,7 +75,7 @@ def jittered(dice: Dice, boxes: Tensor, size: int) -> Tensor:
     close = (0.05 * dice.uniform(*lead, 4, low=-1)) * sides
     outward = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=boxes.device)
     loose = dice.uniform(*lead, 4) * dice.uniform(*lead, 1, high=1.0) * sides * outward
-    drawn = (boxes + torch.where(dice.below(0.35, *lead, 1), loose, close)).clamp(0, size - 1)
+    drawn = (boxes + torch.where(dice.below(0.2, *lead, 1), loose, close)).clamp(0, size - 1)
     one, other = drawn[..., :2], drawn[..., 2:]
     return torch.cat([torch.minimum(one, other), torch.maximum(one, other)], -1)
 
@@ -100,7 +100,7 @@ def first_prompts(dice: Dice, targets: Tensor, others: Tensor) -> tuple[PromptBa
     """
     B, P, size = targets.shape[:3]
     half, there = targets[..., ::2, ::2], others[..., ::2, ::2]
-    shares = torch.tensor([0.33, 0.27, 0.06, 0.12, 0.0, 0.22], device=targets.device).expand(B * P, -1)
+    shares = torch.tensor([0.29, 0.33, 0.06, 0.10, 0.0, 0.22], device=targets.device).expand(B * P, -1)
     kinds = torch.multinomial(shares, 1, generator=dice.generator).view(B, P)
     known = there.any(-1).any(-1)
     gone = ~half.any(-1).any(-1)
