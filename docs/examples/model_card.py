@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from voxsam.allocator import keep_memory
 from voxsam.evaluate import Plan, evaluate, load_cases, summarise
 from voxsam.evaluate.pictures import Picture
-from voxsam.evaluate.reports import SLICE_COLUMNS, label_cell
-from voxsam.evaluate.summary import Summary
+from voxsam.evaluate.reports import SLICE_COLUMNS, label_cell, markdown_table
+from voxsam.evaluate.summary import Estimate, Summary
 
 COLUMNS, SIDE, CAPTION = 4, 240, 36
 
@@ -43,17 +43,16 @@ def main() -> None:
 
 def label_table(summary: Summary) -> str:
     """Return a Markdown table: data set, label, and Dice after a box and after clicks."""
-    lines = [["data set", "label", *(title for title, _, _ in SLICE_COLUMNS)], ["---"] * (2 + len(SLICE_COLUMNS))]
-    for protocol, dataset, label in summary.by_label:
-        if protocol == "slice-box":
-            cells = [
-                summary.by_label[of, dataset, label]["compact"].get(column)
-                if (of, dataset, label) in summary.by_label
-                else None
-                for _, of, column in SLICE_COLUMNS
-            ]
-            lines.append([dataset, label, *("-" if cell is None else label_cell(cell) for cell in cells)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [
+        [dataset, label, *(label_cell(_found(summary, of, dataset, label, column)) for _, of, column in SLICE_COLUMNS)]
+        for protocol, dataset, label in summary.by_label
+        if protocol == "slice-box"
+    ]
+    return markdown_table(["data set", "label", *(title for title, _, _ in SLICE_COLUMNS)], rows) + "\n"
+
+
+def _found(summary: Summary, protocol: str, dataset: str, label: str, column: str) -> Estimate | None:
+    return summary.by_label.get((protocol, dataset, label), {}).get("compact", {}).get(column)
 
 
 def worst_of_each_label(pictures: list[Picture]) -> list[Picture]:

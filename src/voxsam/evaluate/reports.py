@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io as text_io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from voxsam.errors import FormatError
 from voxsam.evaluate.calibration import calibrations
@@ -17,9 +17,20 @@ from voxsam.evaluate.scores import Score
 from voxsam.evaluate.summary import Estimate, Summary, summarise
 from voxsam.io.atomic import atomic_write
 
-__all__ = ["SCHEMA", "markdown_report", "scope_table", "slice_table", "write_reports"]
+__all__ = [
+    "SCHEMA",
+    "SLICE_COLUMNS",
+    "label_cell",
+    "markdown_report",
+    "markdown_table",
+    "scope_table",
+    "slice_table",
+    "write_reports",
+]
 
 SCHEMA = "voxsam-evaluation/1"
+
+Cell = TypeVar("Cell")
 
 #: The columns of the table that says how good a model is on slices, and where they come from.
 SLICE_COLUMNS = (
@@ -78,7 +89,7 @@ def slice_table(summary: Summary, methods: Sequence[str], *, scope: str = "all")
     """
     columns = [c for c in SLICE_COLUMNS if any(summary.find(scope, c[1], method, c[2]) for method in methods)]
     rows = [[method, *(_cell(summary.find(scope, c[1], method, c[2])) for c in columns)] for method in methods]
-    return _table(["Dice", *(title for title, _, _ in columns)], rows) if columns else ""
+    return markdown_table(["Dice", *(title for title, _, _ in columns)], rows) if columns else ""
 
 
 def markdown_report(evaluation: Evaluation, summary: Summary) -> str:
@@ -129,7 +140,7 @@ def scope_table(summary: Summary, protocol: str, scope: str, methods: Sequence[s
         cells = [summary.find(scope, protocol, method, column) for column in columns]
         if any(cells):
             rows.append([method, *map(_cell, cells)])
-    return _table(["", *columns], rows) if rows else ""
+    return markdown_table(["", *columns], rows) if rows else ""
 
 
 def _difference_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str:
@@ -144,7 +155,7 @@ def _difference_table(summary: Summary, protocol: str, methods: Sequence[str]) -
         for method in methods[1:]
         if any(key[0] == method for key in found)
     ]
-    return _table(["less", *columns], rows) if rows else ""
+    return markdown_table(["less", *columns], rows) if rows else ""
 
 
 def _label_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str:
@@ -154,14 +165,14 @@ def _label_table(summary: Summary, protocol: str, methods: Sequence[str]) -> str
     for (of, dataset, label), cells in summary.by_label.items():
         if of == protocol:
             found = [cells.get(method, {}).get(step) for method, step in heads]
-            rows.append([dataset, label, *("-" if one is None else label_cell(one) for one in found)])
+            rows.append([dataset, label, *map(label_cell, found)])
     kept = [i for i in range(len(heads)) if any(row[i + 2] != "-" for row in rows)]
     header = ["dataset", "label", *(f"{heads[i][1]}, {heads[i][0]}" for i in kept)]
-    return _table(header, [[*row[:2], *(row[i + 2] for i in kept)] for row in rows])
+    return markdown_table(header, [[*row[:2], *(row[i + 2] for i in kept)] for row in rows])
 
 
-def label_cell(estimate: Estimate) -> str:
-    """Return a mean over a label's cases; with its interval where there is more than one patient.
+def label_cell(estimate: Estimate | None) -> str:
+    """Return a mean over a label's cases; with its interval where there is more than one patient; "-" for nothing.
 
     Examples
     --------
@@ -170,6 +181,8 @@ def label_cell(estimate: Estimate) -> str:
     >>> label_cell(Estimate(0.912, 0.912, 0.912, labels=1, targets=3))
     '0.91'
     """
+    if estimate is None:
+        return "-"
     interval = f" ({estimate.low:.2f} to {estimate.high:.2f})" if estimate.low < estimate.high else ""
     return f"{estimate.mean:.2f}{interval}"
 
@@ -188,7 +201,9 @@ def _quality_table(scores: Sequence[Score]) -> str:
         ]
         for of in calibrations(scores)
     ]
-    return _table(["", "protocol", "step", "correlation", "bias", "mean error", "answers"], rows) if rows else ""
+    return (
+        markdown_table(["", "protocol", "step", "correlation", "bias", "mean error", "answers"], rows) if rows else ""
+    )
 
 
 def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
@@ -199,7 +214,8 @@ def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
     return f"{estimate.mean:{sign}.{digits}f} ({estimate.low:{sign}.{digits}f} to {estimate.high:{sign}.{digits}f})"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, without a line break at its end."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
 
@@ -229,19 +245,22 @@ def _document(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
                 "protocol": protocol,
                 "dataset": dataset,
                 "label": label,
-                "methods": _rounded({m: {c: e.mean for c, e in row.items()} for m, row in cells.items()}),
-                "intervals": {
-                    m: {c: [round(e.low, 4), round(e.high, 4)] for c, e in row.items()} for m, row in cells.items()
-                },
+                "methods": _each_cell(cells, lambda e: round(e.mean, 4)),
+                "intervals": _each_cell(cells, lambda e: [round(e.low, 4), round(e.high, 4)]),
             }
             for (protocol, dataset, label), cells in summary.by_label.items()
         ],
         "by_case": [
-            {"protocol": protocol, "dataset": dataset, "case": case, "methods": _rounded(cells)}
+            {
+                "protocol": protocol,
+                "dataset": dataset,
+                "case": case,
+                "methods": _each_cell(cells, lambda v: round(v, 4)),
+            }
             for (protocol, dataset, case), cells in summary.by_case.items()
         ],
     }
 
 
-def _rounded(cells: Any) -> dict[str, dict[str, float]]:
-    return {method: {c: round(v, 4) for c, v in columns.items()} for method, columns in cells.items()}
+def _each_cell(cells: Mapping[str, Mapping[str, Cell]], of: Callable[[Cell], Any]) -> dict[str, dict[str, Any]]:
+    return {method: {column: of(held) for column, held in row.items()} for method, row in cells.items()}
