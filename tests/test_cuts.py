@@ -59,6 +59,21 @@ def test_a_box_drawn_on_a_slice_goes_before_those_that_pass_through_it() -> None
     assert cut_prompts([through, drawn], GRID, "axial", 5).boxes == (Box((5, 5, 6), (5, 15, 26)),)
 
 
+def test_a_box_is_loose_where_it_has_the_sides_of_one_with_an_extent() -> None:
+    through, drawn, same = Box((2, 5, 6), (8, 15, 26)), Box((4, 6, 7), (4, 10, 20)), Box((4, 5, 6), (4, 15, 26))
+    for prompts, loose in (([drawn], False), ([through, drawn], False), ([through, same], True), ([through], True)):
+        cut = cut_prompts(prompts, GRID, "axial", 4)
+        assert (cut.boxes[0] in cut.loose) is loose
+        plan = plan_seeds(prompts, GRID, "axial")
+        assert [box in plan.cuts[z].loose for z in plan.main for box in plan.cuts[z].boxes] == [loose]
+
+
+def test_parts_of_a_cut_keep_which_box_is_loose() -> None:
+    drawn, through = Box((4, 20, 7), (4, 26, 20)), Box((2, 5, 6), (8, 15, 26))
+    parts = cut_prompts([through, drawn], GRID, "axial", 4).by_box()
+    assert [part.boxes[0] in part.loose for part in parts] == [False, True]
+
+
 def test_a_stroke_becomes_a_few_clicks_along_it() -> None:
     stroke = Scribble([(4, 10, 2), (4, 10, 33)], positive=False)
     cut = cut_prompts([stroke], GRID, "axial", 4)

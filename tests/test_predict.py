@@ -163,6 +163,15 @@ def test_the_models_click_and_box_show_the_voxels_that_were_meant(grid: str, pla
     assert shown[y, x]
 
 
+def test_the_model_is_told_whether_a_box_was_drawn_on_the_slice() -> None:
+    phantom = sphere(GEOMETRIES["awkward"])
+    frame = EmbeddingStore(FloodFillModel(), phantom.volume).stack.frame(View("axial", 9, (Window.from_range(0, 1),)))
+    drawn, through = Box((9, 4, 4), (9, 12, 12)), Box((7, 4, 4), (11, 12, 12))
+    for box, tight in ((drawn, True), (through, False)):
+        cut = cut_prompts([box], phantom.volume.geometry, "axial", 9)
+        assert to_pixels(cut, frame).box_is_tight is tight
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(PLANES),

@@ -36,6 +36,9 @@ class SliceCut:
         On the slice, or cut by it.
     given : (rows, columns) bool array or None
         A mask drawn on this slice, in array order.
+    loose : frozenset of Box
+        Boxes with an extent, as the slice cuts them. One of `boxes` that is among them holds the object on many
+        slices, and may be larger than what is on this one.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class SliceCut:
     point_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     boxes: tuple[Box, ...] = ()
     given: BoolArray | None = None
+    loose: frozenset[Box] = frozenset()
 
     @property
     def positive_zyx(self) -> FloatArray:
@@ -146,8 +150,9 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
         else:
             boxes = through if prompt.flat_axis is None else drawn
             boxes.append(_on_slice(prompt, axes.normal, index))
+    loose = frozenset(through)
     through = [box for box in through if not any(is_within(own, box) for own in drawn)]
-    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), (*drawn, *through), given)
+    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), (*drawn, *through), given, loose)
 
 
 def is_within(drawn: Box, extent: Box) -> bool:

@@ -205,6 +205,7 @@ def to_pixels(cut: SliceCut, frame: ViewFrame, mask_logits: FloatArray | None = 
         points_xy=points_xy[shown].astype(np.float32),
         point_labels=cut.point_labels[shown],
         box_xyxy=_box_xyxy(cut.boxes[0], frame) if cut.boxes else None,
+        box_is_tight=not cut.loose.intersection(cut.boxes[:1]),
         mask_logits=None if mask_logits is None else frame.slice_to_view(mask_logits),
     )
 

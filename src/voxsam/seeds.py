@@ -76,10 +76,12 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
         index: cut_prompts(others, geometry, plane, index)
         for index in sorted({index for prompt in others for index in indices_of(prompt, geometry, plane)})
     }
+    for index, cut in cuts.items():
+        cuts[index] = replace(cut, loose=cut_prompts(extents, geometry, plane, index).loose)
     for middle, boxes in _boxed_by_extents(prompts, geometry, plane).items():
         boxed = cut_prompts(boxes, geometry, plane, middle)
         own = cuts.get(middle, SliceCut())
-        cuts[middle] = replace(own, boxes=(*own.boxes, *boxed.boxes))
+        cuts[middle] = replace(own, boxes=(*own.boxes, *boxed.boxes), loose=own.loose | boxed.loose)
     main = _main_of(cuts, others, geometry, plane)
     spans = [index for box in extents for index in indices_of(box, geometry, plane)]
     held = (*cuts, *spans)

@@ -47,6 +47,7 @@ class RecentTurns:
         for array in (*arrays, prompts.low_res_logits):
             digest.update(b"none" if array is None else f"{array.dtype}{array.shape}".encode())
             digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+        digest.update(bytes([prompts.box_is_tight]))
         return id(embedding), digest.digest()
 
     def get(self, key: Key) -> FloatArray | None:

@@ -245,7 +245,8 @@ class Walker:
         view = replace(self._view, index=index)
         frame = self._store.stack.frame(view)
         if self._bounds is not None and min(frame.slice_shape) > 1:
-            prompts = to_pixels(SliceCut(boxes=(_flat_box(self._bounds, frame),)), frame)
+            box = _flat_box(self._bounds, frame)
+            prompts = to_pixels(SliceCut(boxes=(box,), loose=frozenset((box,))), frame)
             embedding = self._store.get(view)
             answer = self._store.decode(embedding, prompts) if recall is None else recall.ask(view, prompts)
             logits = frame.view_to_slice(answer.logits[answer.best])

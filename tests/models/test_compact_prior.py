@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from voxsam.models.base import SlicePrompts
-from voxsam.models.compact_prior import InBox, answer_in_box, ellipse_in, reach_of, steadiness_of
+from voxsam.models.compact_prior import LOOSE, InBox, answer_in_box, ellipse_in, reach_of, steadiness_of
 from voxsam.models.registry import load_model
 
 SIDE = 48
@@ -51,6 +51,11 @@ def test_a_bright_core_gives_way_to_the_whole() -> None:
 @pytest.mark.parametrize("wrong", [ring(0.5), QUARTER], ids=["core", "quarter"])
 def test_where_no_mask_fits_the_box_the_ellipse_is_left(wrong: Tensor) -> None:
     assert iou(answer_in_box(sure(wrong, wrong, wrong, wrong), ALL, BOX), ELLIPSE) > 0.9
+
+
+def test_in_a_box_through_many_slices_a_smaller_object_stays_small() -> None:
+    core = ring(0.5)
+    assert iou(answer_in_box(sure(core, core, core, core), ALL, BOX, rules=LOOSE), core) > 0.95
 
 
 def test_undecided_masks_leave_the_ellipse() -> None:
@@ -106,6 +111,22 @@ def test_a_box_of_one_pixel_and_huge_logits_stay_finite() -> None:
     answer = answer_in_box(torch.full((4, 8, 8), 400.0), ALL, torch.tensor([4.0, 4.0, 4.0, 4.0]))
     assert answer.logits.isfinite().all()
     assert 0 <= float(answer.score) <= 1
+
+
+def test_the_shipped_model_fills_a_tight_box_rather_than_a_loose_one() -> None:
+    rows, columns = np.mgrid[:256, :256]
+    radius = np.hypot((rows - 120) / 40, (columns - 130) / 40)
+    pixels = np.where(radius <= 0.6, 0.9, np.where(radius <= 1, 0.5, 0.45)).astype(np.float32)
+    model = load_model("compact", device="cpu", precision="fp32")
+    embedding = model.encode(np.repeat(pixels[..., None], 3, axis=2))
+    tight, loose = (
+        int(
+            (model.decode(embedding, SlicePrompts(box_xyxy=[90, 80, 170, 160], box_is_tight=is_tight)).logits > 0).sum()
+        )
+        for is_tight in (True, False)
+    )
+    core = int((radius <= 0.6).sum())
+    assert tight > 1.2 * loose > 1.2 * 0.8 * core
 
 
 @pytest.mark.parametrize("inner", [0.2, 0.8], ids=["dark core", "bright core"])

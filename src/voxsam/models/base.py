@@ -182,6 +182,9 @@ class SlicePrompts:
         An earlier answer on the view's own pixels; positive inside.
     low_res_logits : (h, w) float array or None
         An earlier answer exactly as the model gave it (`SliceLogits.low_res_logits`); goes before `mask_logits`.
+    box_is_tight : bool
+        The box was drawn around the object on this slice. False where it was drawn through many slices: on most of
+        them the object is smaller. Models that were not made to know the difference take no notice.
 
     Raises
     ------
@@ -194,6 +197,7 @@ class SlicePrompts:
     box_xyxy: FloatArray | None = None
     mask_logits: FloatArray | None = None
     low_res_logits: FloatArray | None = None
+    box_is_tight: bool = True
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points_xy, np.float32).reshape(-1, 2)

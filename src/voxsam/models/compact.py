@@ -19,7 +19,7 @@ from voxsam.models.compact_encoder import CHANNELS, STRIDES
 from voxsam.models.compact_export import compact_graphs
 from voxsam.models.compact_memory import MemoryBatch, looks_of
 from voxsam.models.compact_network import CompactNetwork
-from voxsam.models.compact_prior import answer_in_box
+from voxsam.models.compact_prior import LOOSE, TIGHT, answer_in_box
 from voxsam.models.compact_prompts import PromptBatch
 from voxsam.models.onnx_graph import OnnxGraph
 from voxsam.models.preprocessing import check_pixels, check_prompts_on, resized_shape
@@ -260,7 +260,12 @@ class CompactModel:
         low_res, scores = answers[0, 0].float(), scores[0, 0].float()
         if prompts is not None and prompts.box_xyxy is not None and memory is None and not multimask:
             boxed = answer_in_box(
-                low_res, scores, batch.boxes_xyxy[0, 0], batch.points_xy[0, 0], batch.point_labels[0, 0]
+                low_res,
+                scores,
+                batch.boxes_xyxy[0, 0],
+                batch.points_xy[0, 0],
+                batch.point_labels[0, 0],
+                rules=TIGHT if prompts.box_is_tight else LOOSE,
             )
             low_res, scores = boxed.logits[None], boxed.score[None]
         else:

@@ -7,19 +7,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["InBox", "answer_in_box", "ellipse_in", "reach_of", "steadiness_of"]
+__all__ = ["LOOSE", "TIGHT", "BoxRules", "InBox", "answer_in_box", "ellipse_in", "reach_of", "steadiness_of"]
 
-#: What the ellipse in a box is trusted with: less than the intersection over union that it reaches in tight boxes
-#: (0.6), because many boxes are loose, and there it is far off.
-ELLIPSE_TRUST = 0.4
 #: How much more one mask counts than another that is trusted less: ``exp(SHARPNESS * difference)``.
-SHARPNESS = 16.0
-#: Half of the Dice that can be hoped for, the threshold at which the expected Dice is highest.
-LEAST_CHANCE = 0.45
+SHARPNESS = 12.0
 #: Every click that a mask disobeys takes so much of its trust.
 DISOBEYED = 0.5
 SLOPE = 8.0
 SURE = 1e-4
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """How far a box is believed.
+
+    Parameters
+    ----------
+    reach_power : float
+        Of a mask's reach, in its trust: 0 does not ask whether it reaches the sides.
+    ellipse_trust : float
+        What the ellipse in the box is trusted with. Even in tight boxes less than the intersection over union that it
+        comes to (0.6): hands draw boxes a little too large, and there it is far off.
+    least_chance : float
+        That a pixel belongs to the object, for the answer to hold it. The expected Dice is highest at half of the Dice
+        that can be hoped for; in a loose box the masks are too large already.
+    """
+
+    reach_power: float
+    ellipse_trust: float
+    least_chance: float
+
+
+#: A box drawn around the object on this slice.
+TIGHT = BoxRules(reach_power=2.0, ellipse_trust=0.4, least_chance=0.4)
+#: A box drawn through many slices: on most of them the object is smaller.
+LOOSE = BoxRules(reach_power=0.0, ellipse_trust=0.3, least_chance=0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +51,10 @@ class InBox:
     Parameters
     ----------
     logits : (h, w) tensor
-        The masks' weighted mean, as probabilities; positive where the chance is at least `LEAST_CHANCE`.
+        The masks' weighted mean, as probabilities; positive where the chance is at least `BoxRules.least_chance`.
     score : () tensor
-        The intersection over union to expect: the mean of the best mask's trust and the answer's own steadiness.
+        The intersection over union to expect: the mean of the best mask's trust, times its reach, and the answer's
+        own steadiness.
     """
 
     logits: Tensor
@@ -39,13 +62,19 @@ class InBox:
 
 
 def answer_in_box(
-    logits: Tensor, scores: Tensor, box_xyxy: Tensor, points_xy: Tensor | None = None, labels: Tensor | None = None
+    logits: Tensor,
+    scores: Tensor,
+    box_xyxy: Tensor,
+    points_xy: Tensor | None = None,
+    labels: Tensor | None = None,
+    *,
+    rules: BoxRules = TIGHT,
 ) -> InBox:
     """Weigh the masks of a decoder, and the ellipse in the box, by what the box says.
 
-    A mask is trusted by the mean of its score and its steadiness, times how well it reaches the sides of the box
-    (`reach_of`); the ellipse reaches them, and has a fixed trust. So a bright core gives way to the whole structure,
-    and where no mask fits the box the ellipse is left.
+    A mask is trusted by the mean of its score and its steadiness, times a power of how well it reaches the sides of
+    the box (`reach_of`); the ellipse reaches them, and has a fixed trust. So a bright core gives way to the whole
+    structure, and where no mask fits the box the ellipse is left.
 
     Parameters
     ----------
@@ -59,6 +88,7 @@ def answer_in_box(
         Clicks, in pixels of the input.
     labels : (N,) tensor, optional
         1: inside, 0: outside, -1: no click.
+    rules : BoxRules
 
     Returns
     -------
@@ -72,14 +102,15 @@ def answer_in_box(
     """
     steadiness = steadiness_of(logits)
     chances = torch.cat([logits.sigmoid(), ellipse_in(box_xyxy, logits.shape[-2:])[None]])
-    trust = reach_of(chances[:-1] > 0.5, box_xyxy) * (scores.clamp(0, 1) + steadiness) / 2
-    trust = torch.cat([trust, trust.new_tensor([ELLIPSE_TRUST])])
+    reach = reach_of(chances[:-1] > 0.5, box_xyxy)
+    trust = torch.cat([(scores.clamp(0, 1) + steadiness) / 2, scores.new_tensor([rules.ellipse_trust])])
     if points_xy is not None and labels is not None:
         trust = trust * DISOBEYED ** _disobeyed(chances > 0.5, points_xy, labels)
-    weights = torch.softmax(SHARPNESS * trust, 0)
+    reached = torch.cat([reach**rules.reach_power, reach.new_ones(1)])
+    weights = torch.softmax(SHARPNESS * reached * trust, 0)
     chance = torch.einsum("m,mhw->hw", weights, chances)
-    answer = torch.logit(chance, eps=SURE) - torch.logit(chance.new_tensor(LEAST_CHANCE))
-    return InBox(answer, (trust[:-1].max() + steadiness_of(answer[None])[0]) / 2)
+    answer = torch.logit(chance, eps=SURE) - torch.logit(chance.new_tensor(rules.least_chance))
+    return InBox(answer, ((reach * trust[:-1]).max() + steadiness_of(answer[None])[0]) / 2)
 
 
 def ellipse_in(box_xyxy: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
