@@ -1,7 +1,7 @@
 """Show how the embedded model takes boxes, drawn tight and loose: a table of mean Dice over labels.
 
-``python boxes.py SCANS``: SCANS as ``voxsam evaluate --data`` takes them; one slice of each structure. Each box is given
-twice, as one drawn on the slice and as one drawn through the slices.
+``python boxes.py SCANS``: SCANS as ``voxsam evaluate --data`` takes them; one slice of each structure. Each box is
+given twice, as one drawn on the slice and as one drawn through the slices.
 """
 
 from __future__ import annotations

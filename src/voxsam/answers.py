@@ -12,11 +12,12 @@ from scipy import ndimage
 from voxsam.cropped import CroppedMask
 from voxsam.cuts import SliceCut, cut_prompts, indices_of
 from voxsam.embeddings import EmbeddingStore
-from voxsam.predict import SlicePrediction, predict_cut, to_pixels
+from voxsam.obeyed import Click, obeyed
+from voxsam.predict import SlicePrediction, clicks_on, predict_cut, to_pixels
 from voxsam.prompts import Box, Prompt
 from voxsam.recall import Known, Recall
 from voxsam.seeds import main_indices
-from voxsam.views import View, ViewFrame
+from voxsam.views import View
 from voxsam.walk import CarryRules, drawn_logits
 from voxsam.zoom import ZoomRules, bounds_of, union_of
 
@@ -62,7 +63,7 @@ def corrected_slice(
     asked = predict_cut(store, view, cut, earlier)
     if cut.given is not None or not len(cut.points_zyx):
         return asked
-    old, clicks = earlier > 0, _clicked(cut, frame)
+    old, clicks = earlier > 0, clicks_on(cut, frame)
     refuted = [(row, column) for row, column, wanted in clicks if old[row, column] != wanted]
     removes = bool(refuted) and all(old[at] for at in refuted)
     answers = [(asked.logits, asked.score)]
@@ -78,6 +79,7 @@ def corrected_slice(
         logits = _within_part(np.minimum(logits, earlier), old, refuted)
     elif refuted and not any(old[at] for at in refuted):
         logits = np.maximum(logits, earlier)
+    logits = obeyed(logits, clicks, (geometry.spacing_mm[axes.row], geometry.spacing_mm[axes.column]))
     return replace(asked, logits=logits, score=float(np.mean([score for _, score in obedient])))
 
 
@@ -87,7 +89,7 @@ def _remembered(
     """Ask from memory: with the clicks and, where it is given, the earlier mask too."""
     recall = Recall(store, known)
     frame = store.stack.frame(view)
-    corners = [(row, row + 1, column, column + 1) for row, column, wanted in _clicked(cut, frame) if wanted]
+    corners = [(row, row + 1, column, column + 1) for row, column, wanted in clicks_on(cut, frame) if wanted]
     bounds = bounds_of(old)
     for corner in corners:
         bounds = union_of(bounds, corner)
@@ -102,14 +104,7 @@ def _remembered(
     return answers
 
 
-def _clicked(cut: SliceCut, frame: ViewFrame) -> list[tuple[int, int, bool]]:
-    """Row and column of each click in array order, and whether it wants the object there."""
-    nearest = np.floor(cut.points_zyx[:, (frame.axes.row, frame.axes.column)] + 0.5)
-    places = np.clip(nearest, 0, np.array(frame.slice_shape) - 1).astype(int).tolist()
-    return [(row, column, label == 1) for (row, column), label in zip(places, cut.point_labels, strict=True)]
-
-
-def _obeys(logits: FloatArray, clicks: Sequence[tuple[int, int, bool]]) -> bool:
+def _obeys(logits: FloatArray, clicks: Sequence[Click]) -> bool:
     row, column, wanted = clicks[-1]
     return bool(logits[row, column] > 0) == wanted
 

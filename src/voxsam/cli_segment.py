@@ -80,7 +80,7 @@ def segment_command(
             "--box",
             "-b",
             metavar="r0,a0,s0,r1,a1,s1",
-            help="Two opposite corners: tight around the object on one slice, or holding it on several; may be given again.",
+            help="Two opposite corners: tight on one slice, or holding the object on several; may be given again.",
             rich_help_panel=_WHAT,
         ),
     ] = None,

@@ -12,6 +12,7 @@ from voxsam.cuts import SliceCut, cut_prompts, indices_of
 from voxsam.embeddings import EmbeddingStore
 from voxsam.errors import PromptError
 from voxsam.models.base import SliceLogits, SlicePrompts
+from voxsam.obeyed import Click, obeyed
 from voxsam.prompts import Box, Prompt
 from voxsam.views import OUTSIDE_LOGIT, Region, View, ViewFrame
 from voxsam.zoom import Bounds, ZoomRules, bounds_of, stability, union_of
@@ -21,6 +22,7 @@ __all__ = [
     "SlicePrediction",
     "ask",
     "ask_in_turns",
+    "clicks_on",
     "overlap_of",
     "predict_cut",
     "predict_slice",
@@ -133,6 +135,9 @@ def predict_cut(
     parts = [_predict_part(store, view, part, mask_logits, zoom if auto_zoom else None) for part in cut.by_box()]
     best = max(parts, key=lambda part: part.score)
     logits = np.maximum.reduce([part.logits for part in parts]) if len(parts) > 1 else best.logits
+    frame, geometry = store.stack.frame(view), store.stack.volume.geometry
+    axes = frame.axes
+    logits = obeyed(logits, clicks_on(cut, frame), (geometry.spacing_mm[axes.row], geometry.spacing_mm[axes.column]))
     candidates = _candidates(store, view, cut, mask_logits) if multimask else ()
     return replace(best, logits=logits, candidates=candidates)
 
@@ -302,10 +307,15 @@ def overlap_of(one: BoolArray, other: BoolArray) -> float:
     return int(np.count_nonzero(one & other)) / union if union else 1.0
 
 
+def clicks_on(cut: SliceCut, frame: ViewFrame) -> list[Click]:
+    """Return the clicks of a slice as row and column in array order, and whether the object is wanted there."""
+    places = _rows_columns(cut.points_zyx, frame).T.tolist()
+    return [(row, column, label == 1) for (row, column), label in zip(places, cut.point_labels.tolist(), strict=True)]
+
+
 def _clicks_met(mask: BoolArray, cut: SliceCut, frame: ViewFrame) -> int:
     """Count the clicks that a mask obeys."""
-    rows, columns = _rows_columns(cut.points_zyx, frame)
-    return int(np.count_nonzero(mask[rows, columns] == (cut.point_labels == 1)))
+    return sum(bool(mask[row, column]) == wanted for row, column, wanted in clicks_on(cut, frame))
 
 
 def _rows_columns(points_zyx: npt.NDArray[np.float64], frame: ViewFrame) -> npt.NDArray[np.int64]:
