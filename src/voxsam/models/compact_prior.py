@@ -53,8 +53,8 @@ class InBox:
     logits : (h, w) tensor
         The masks' weighted mean, as probabilities; positive where the chance is at least `BoxRules.least_chance`.
     score : () tensor
-        The intersection over union to expect: the mean of the best mask's trust, times its reach, and the answer's
-        own steadiness.
+        The intersection over union to expect: the mean of the best mask's trust, times its reach in a tight box, and
+        the answer's own steadiness.
     """
 
     logits: Tensor
@@ -110,7 +110,8 @@ def answer_in_box(
     weights = torch.softmax(SHARPNESS * reached * trust, 0)
     chance = torch.einsum("m,mhw->hw", weights, chances)
     answer = torch.logit(chance, eps=SURE) - torch.logit(chance.new_tensor(rules.least_chance))
-    return InBox(answer, ((reach * trust[:-1]).max() + steadiness_of(answer[None])[0]) / 2)
+    expected = (reach ** min(rules.reach_power, 1.0) * trust[:-1]).max()
+    return InBox(answer, (expected + steadiness_of(answer[None])[0]) / 2)
 
 
 def ellipse_in(box_xyxy: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
