@@ -36,6 +36,14 @@ class Listening(FloodFillModel):
         return super().decode(embedding, prompts, multimask=multimask)
 
 
+class Deaf(FloodFillModel):
+    """Hears the first click alone."""
+
+    def decode(self, embedding: Embedding, prompts: SlicePrompts, *, multimask: bool = False) -> SliceLogits:
+        first = SlicePrompts(prompts.points_xy[:1], prompts.point_labels[:1])
+        return super().decode(embedding, first, multimask=multimask)
+
+
 def asked(
     phantom: Phantom, prompts: list[Prompt], plane: Plane = "axial", *, model: FloodFillModel | None = None, **options
 ) -> tuple[SlicePrediction, np.ndarray]:
@@ -135,6 +143,22 @@ def test_several_boxes_are_united() -> None:
     boxes: list[Prompt] = [Box((z, y - 9, x - 9), (z, y + 9, x + 8)), Box((z, y - 9, x + 9), (z, y + 9, x + 27))]
     prediction, truth = asked(phantom, boxes)
     assert prediction.mask.sum() > 1.8 * truth.sum()
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_clicks_are_obeyed_by_a_model_that_does_not_hear_them(plane: Plane) -> None:
+    phantom = sphere(GEOMETRIES["awkward"])
+    axes, middle = phantom.volume.geometry.axes_of(plane), np.array(phantom.inside_zyx)
+    on_slice = np.argwhere(phantom.truth.array)
+    edge = on_slice[on_slice[:, axes.normal] == middle[axes.normal]].min(0)[axes.column]
+    wanted, unwanted = middle.copy(), middle.copy()
+    wanted[axes.column], unwanted[axes.column] = edge - 2, edge + 1
+    prompts: list[Prompt] = [Point(tuple(middle)), Point(tuple(wanted)), Point(tuple(unwanted), positive=False)]
+    prediction, truth = asked(phantom, prompts, plane, model=Deaf(), auto_zoom=False)
+    assert prediction.mask[wanted[axes.row], wanted[axes.column]]
+    assert not prediction.mask[unwanted[axes.row], unwanted[axes.column]]
+    assert prediction.mask[middle[axes.row], middle[axes.column]]
+    assert (prediction.mask != truth).sum() < 0.3 * truth.sum()
 
 
 # --- from voxels to pixels

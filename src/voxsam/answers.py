@@ -12,8 +12,8 @@ from scipy import ndimage
 from voxsam.cropped import CroppedMask
 from voxsam.cuts import SliceCut, cut_prompts, indices_of
 from voxsam.embeddings import EmbeddingStore
-from voxsam.obeyed import Click, obeyed
-from voxsam.predict import SlicePrediction, clicks_on, predict_cut, to_pixels
+from voxsam.obeyed import Click
+from voxsam.predict import SlicePrediction, clicks_on, held_to_clicks, predict_cut, to_pixels
 from voxsam.prompts import Box, Prompt
 from voxsam.recall import Known, Recall
 from voxsam.seeds import main_indices
@@ -60,9 +60,9 @@ def corrected_slice(
     axes, frame = geometry.axes_of(view.plane), store.stack.frame(view)
     here = [prompt for prompt in prompts if not (isinstance(prompt, Box) and prompt.flat_axis is None)]
     cut = cut_prompts(here, geometry, view.plane, view.index)
-    asked = predict_cut(store, view, cut, earlier)
     if cut.given is not None or not len(cut.points_zyx):
-        return asked
+        return predict_cut(store, view, cut, earlier)
+    asked = predict_cut(store, view, cut, earlier, obey=False)
     old, clicks = earlier > 0, clicks_on(cut, frame)
     refuted = [(row, column) for row, column, wanted in clicks if old[row, column] != wanted]
     removes = bool(refuted) and all(old[at] for at in refuted)
@@ -79,7 +79,7 @@ def corrected_slice(
         logits = _within_part(np.minimum(logits, earlier), old, refuted)
     elif refuted and not any(old[at] for at in refuted):
         logits = np.maximum(logits, earlier)
-    logits = obeyed(logits, clicks, (geometry.spacing_mm[axes.row], geometry.spacing_mm[axes.column]))
+    logits = held_to_clicks(logits, store, view, cut)
     return replace(asked, logits=logits, score=float(np.mean([score for _, score in obedient])))
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "ask",
     "ask_in_turns",
     "clicks_on",
+    "held_to_clicks",
     "overlap_of",
     "predict_cut",
     "predict_slice",
@@ -126,8 +127,9 @@ def predict_cut(
     auto_zoom: bool = True,
     multimask: bool = False,
     zoom: ZoomRules | None = None,
+    obey: bool = True,
 ) -> SlicePrediction:
-    """Do as `predict_slice`, for prompts that were cut already."""
+    """Do as `predict_slice`, for prompts that were cut already; without `obey` the answer is the model's alone."""
     if not cut.wants_something and mask_logits is None:
         shape = store.stack.frame(replace(view, region=None)).slice_shape
         return SlicePrediction(view, np.full(shape, OUTSIDE_LOGIT, np.float32), 1.0)
@@ -135,9 +137,8 @@ def predict_cut(
     parts = [_predict_part(store, view, part, mask_logits, zoom if auto_zoom else None) for part in cut.by_box()]
     best = max(parts, key=lambda part: part.score)
     logits = np.maximum.reduce([part.logits for part in parts]) if len(parts) > 1 else best.logits
-    frame, geometry = store.stack.frame(view), store.stack.volume.geometry
-    axes = frame.axes
-    logits = obeyed(logits, clicks_on(cut, frame), (geometry.spacing_mm[axes.row], geometry.spacing_mm[axes.column]))
+    if obey:
+        logits = held_to_clicks(logits, store, view, cut)
     candidates = _candidates(store, view, cut, mask_logits) if multimask else ()
     return replace(best, logits=logits, candidates=candidates)
 
@@ -311,6 +312,13 @@ def clicks_on(cut: SliceCut, frame: ViewFrame) -> list[Click]:
     """Return the clicks of a slice as row and column in array order, and whether the object is wanted there."""
     places = _rows_columns(cut.points_zyx, frame).T.tolist()
     return [(row, column, label == 1) for (row, column), label in zip(places, cut.point_labels.tolist(), strict=True)]
+
+
+def held_to_clicks(logits: FloatArray, store: EmbeddingStore, view: View, cut: SliceCut) -> FloatArray:
+    """Change a whole slice's logits near the clicks that they disobey, see `obeyed`."""
+    geometry, frame = store.stack.volume.geometry, store.stack.frame(view)
+    spacing_mm = (geometry.spacing_mm[frame.axes.row], geometry.spacing_mm[frame.axes.column])
+    return obeyed(logits, clicks_on(cut, frame), spacing_mm)
 
 
 def _clicks_met(mask: BoolArray, cut: SliceCut, frame: ViewFrame) -> int:

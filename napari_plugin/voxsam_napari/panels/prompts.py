@@ -21,7 +21,7 @@ MINUS = "\N{MINUS SIGN}"
 
 _TOOLS = {
     "point": ("Point", "Point: click into the object"),
-    "box": ("Box", "Box: drag a rectangle around the object"),
+    "box": ("Box", "Box: drag a rectangle tight around the object"),
     "scribble": ("Scribble", "Scribble: draw a line along the object"),
     "lasso": ("Lasso", "Lasso: draw the outline; the slice becomes a prompted slice"),
 }
