@@ -69,6 +69,15 @@ def test_a_click_that_adds_finds_the_other_part() -> None:
     assert np.array_equal(found.mask, (LEFT | RIGHT)[4])
 
 
+def test_a_box_with_the_sides_of_an_extent_is_still_loose_when_it_is_corrected() -> None:
+    drawn, through = Box((4, 14, 2), (4, 26, 20)), Box((1, 14, 2), (7, 26, 20))
+    for prompts, tight in (([drawn], True), ([drawn, through], False)):
+        model = TrackingFlood()
+        answer(model, LEFT, [*prompts, Point((4, 20, 33))])
+        boxed = [asked.box_is_tight for asked in model.asked if asked.box_xyxy is not None]
+        assert set(boxed) == {tight}
+
+
 def test_a_box_with_an_extent_does_not_say_how_wide_the_object_is_off_its_middle() -> None:
     model = TrackingFlood()
     answer(model, LEFT, [Box((0, 2, 2), (4, 38, 40)), Point((4, 20, 33))])
