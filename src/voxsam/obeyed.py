@@ -53,7 +53,7 @@ def obeyed(logits: FloatArray, clicks: Sequence[Click], spacing_mm: tuple[float,
     array([[1, 1, 1, 1, 1, 1, 1, 0],
            [1, 1, 1, 1, 1, 1, 1, 0],
            [1, 1, 1, 1, 1, 1, 0, 0],
-           [1, 1, 1, 1, 0, 0, 0, 0]])
+           [1, 1, 1, 1, 1, 1, 0, 0]])
     """
     mask = logits > 0
     if not mask.any():
