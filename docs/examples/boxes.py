@@ -19,10 +19,11 @@ from voxsam.allocator import keep_memory
 from voxsam.evaluate import Case, Rules, load_cases
 from voxsam.evaluate.asked import Asked
 from voxsam.evaluate.baselines import filled_ellipse
-from voxsam.evaluate.clicks import SimulatedBox, jittered_box, tight_box
+from voxsam.evaluate.clicks import SimulatedBox, challenge_box, jittered_box, tight_box
 from voxsam.evaluate.metrics import dice
 from voxsam.evaluate.protocols import slices_of
 from voxsam.evaluate.reports import markdown_table
+from voxsam.evaluate.run import labels_of
 from voxsam.evaluate.targets import SliceTarget, seed_of
 from voxsam.local import open_session
 from voxsam.models.base import PromptableModel
@@ -32,18 +33,18 @@ from voxsam.prompts import Box
 ELLIPSE, ON, THROUGH = "ellipse", "drawn on the slice", "drawn through the slices"
 
 
-def boxes_of(target: SliceTarget, generator: np.random.Generator) -> dict[str, SimulatedBox]:
+def boxes_of(target: SliceTarget, seed: int) -> dict[str, SimulatedBox]:
     """Draw the boxes of one structure: tight, as a hand does, and too large on every side."""
     box, shape = tight_box(target.truth), target.truth.shape
+    challenge = challenge_box(target.truth[None], np.random.RandomState(seed % 2**32))
     sides = [high - low + 1 for low, high in zip(box.low, box.high, strict=True)]
-    challenge = [int(generator.integers(0, 6) * size / 256) for size in shape]
-    grown = {
-        "up to 5 px of 256 out": challenge,
-        "1/8 out": [round(side / 8) for side in sides],
-        "1/4 out": [round(side / 4) for side in sides],
+    return {
+        "tight": box,
+        "off by a tenth": jittered_box(target.truth, np.random.default_rng(seed), fraction=0.1),
+        "up to 5 px of 256 out": SimulatedBox(challenge.low[1:], challenge.high[1:]),
+        "1/8 out": _grown(box, [round(side / 8) for side in sides], shape),
+        "1/4 out": _grown(box, [round(side / 4) for side in sides], shape),
     }
-    drawn = {"tight": box, "off by a tenth": jittered_box(target.truth, generator, fraction=0.1)}
-    return drawn | {name: _grown(box, by, shape) for name, by in grown.items()}
 
 
 def _grown(box: SimulatedBox, by: list[int], shape: tuple[int, ...]) -> SimulatedBox:
@@ -67,13 +68,12 @@ def scores_of(case: Case, model: PromptableModel, rules: Rules) -> Iterator[tupl
     volume, mask = case.read()
     plane = mask.geometry.native_plane
     session = open_session(volume, model=model, plane=plane)
-    for label in mask.values:
-        name = case.labels.get(label, mask.labels[label].name if label in mask.labels else f"label {label}")
+    for label, name in labels_of(case, mask).items():
         if case.made_by_model(name):
             continue
         for target in slices_of(case, mask, label, plane=plane, rules=rules):
-            generator = np.random.default_rng(seed_of(rules.seed, case.dataset, case.name, label))
-            for kind, box in boxes_of(target, generator).items():
+            seed = seed_of(rules.seed, case.dataset, case.name, label)
+            for kind, box in boxes_of(target, seed).items():
                 found = filled_ellipse(Asked(np.zeros(target.truth.shape, np.float32), (1.0, 1.0), box=box))
                 yield f"{case.dataset} {name}", kind, ELLIPSE, dice(target.truth, found)
                 for way, prompt in given(target, box).items():

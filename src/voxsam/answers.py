@@ -59,8 +59,7 @@ def corrected_slice(
     geometry = store.stack.volume.geometry
     axes, frame = geometry.axes_of(view.plane), store.stack.frame(view)
     here = [prompt for prompt in prompts if not (isinstance(prompt, Box) and prompt.flat_axis is None)]
-    loose = cut_prompts(prompts, geometry, view.plane, view.index).loose
-    cut = replace(cut_prompts(here, geometry, view.plane, view.index), loose=loose)
+    cut = cut_prompts(prompts, geometry, view.plane, view.index, extents=False)
     if cut.given is not None or not len(cut.points_zyx):
         return predict_cut(store, view, cut, earlier)
     asked = predict_cut(store, view, cut, earlier, obey=False)

@@ -112,7 +112,9 @@ class SliceCut:
         return replace(self, points_zyx=self.points_zyx[chosen], point_labels=self.point_labels[chosen])
 
 
-def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, index: int) -> SliceCut:
+def cut_prompts(
+    prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, index: int, *, extents: bool = True
+) -> SliceCut:
     """Choose what lies on a slice.
 
     Parameters
@@ -123,6 +125,8 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
     plane : {"axial", "coronal", "sagittal"}
     index : int
         Of the slice.
+    extents : bool
+        Cut boxes with an extent. Else they are no boxes of this slice, and tell only which of its boxes are loose.
 
     Returns
     -------
@@ -151,8 +155,8 @@ def cut_prompts(prompts: Iterable[Prompt], geometry: Geometry, plane: Plane, ind
             boxes = through if prompt.flat_axis is None else drawn
             boxes.append(_on_slice(prompt, axes.normal, index))
     loose = frozenset(through)
-    through = [box for box in through if not any(is_within(own, box) for own in drawn)]
-    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), (*drawn, *through), given, loose)
+    cut = [box for box in through if extents and not any(is_within(own, box) for own in drawn)]
+    return SliceCut(np.concatenate(clicks), np.array(labels, np.int64), (*drawn, *cut), given, loose)
 
 
 def is_within(drawn: Box, extent: Box) -> bool:

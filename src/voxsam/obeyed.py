@@ -82,10 +82,9 @@ def _surroundings(
     rows, columns = (np.arange(n) for n in mask.shape)
     down_mm, across_mm = (rows - click[0]) * spacing_mm[0], (columns - click[1]) * spacing_mm[1]
     from_click_mm = np.hypot(down_mm[:, None], across_mm)
-    core = from_click_mm <= min(_CORE * border_mm, limit_mm)
-    likely = (from_click_mm <= min(_REACH * border_mm, limit_mm)) & (wanted >= wanted[click])
-    core[click] = likely[click] = True
-    parts, _ = ndimage.label(core | likely)
+    changed = from_click_mm <= min(_CORE * border_mm, limit_mm)
+    changed |= (from_click_mm <= min(_REACH * border_mm, limit_mm)) & (wanted >= wanted[click])
+    parts, _ = ndimage.label(changed)  # the click is at no distance from itself, so it is in
     return np.asarray(parts == parts[click])
 
 

@@ -73,11 +73,9 @@ def plan_seeds(prompts: Sequence[Prompt], geometry: Geometry, plane: Plane) -> S
     extents = [prompt for prompt in prompts if isinstance(prompt, Box) and _has_extent(prompt)]
     others = [prompt for prompt in prompts if not _has_extent(prompt)]
     cuts = {
-        index: cut_prompts(others, geometry, plane, index)
+        index: cut_prompts(prompts, geometry, plane, index, extents=False)
         for index in sorted({index for prompt in others for index in indices_of(prompt, geometry, plane)})
     }
-    for index, cut in cuts.items():
-        cuts[index] = replace(cut, loose=cut_prompts(extents, geometry, plane, index).loose)
     for middle, boxes in _boxed_by_extents(prompts, geometry, plane).items():
         boxed = cut_prompts(boxes, geometry, plane, middle)
         own = cuts.get(middle, SliceCut())

@@ -30,7 +30,7 @@ from voxsam.models.runtime import facts_of
 from voxsam.volume import Mask, Volume
 from voxsam.windowing import choose_window
 
-__all__ = ["Evaluation", "Plan", "evaluate"]
+__all__ = ["Evaluation", "Plan", "evaluate", "labels_of"]
 
 OnProgress = Callable[[int, int], None]
 
@@ -286,7 +286,7 @@ def _one_thread_each() -> Iterator[None]:
 def _run_case(case: Case, plan: Plan, beat: Callable[[], None] = _stop_if_told) -> _CaseResult:
     volume, mask = case.read()
     plane: Plane = volume.geometry.native_plane if plan.plane == "auto" else plan.plane  # type: ignore[assignment]
-    labels = [(label, name) for label, name in sorted(_labels_of(case, mask).items()) if plan.wants(case, name)]
+    labels = [(label, name) for label, name in sorted(labels_of(case, mask).items()) if plan.wants(case, name)]
     result = _CaseResult([], [], {})
     flat = any(protocol_named(name).dimensions == 2 for name in plan.protocols)
     targets = {
@@ -333,7 +333,8 @@ def _run_protocol(
     result.pictures.extend(picture_of(evidence) for evidence in worst)
 
 
-def _labels_of(case: Case, mask: Mask) -> dict[int, str]:
+def labels_of(case: Case, mask: Mask) -> dict[int, str]:
+    """Name the labels that a case is asked for: those that it lists, or else all that its mask holds."""
     present = set(mask.values)
     if case.labels:
         return {value: name for value, name in case.labels.items() if value in present}
